@@ -1,0 +1,32 @@
+# The suite's commands. `make demo` and `make test` do everything they need from a bare checkout.
+SHELL := /bin/bash
+root := $(CURDIR)
+enter := root=$(root); source tools/env.sh;
+
+.PHONY: help setup demo test test-system lint clean
+
+help:
+	@echo 'make demo         start the whole graph on simulated devices and watch it (Ctrl-C ends it)'
+	@echo 'make test         all tests but the long ones'
+	@echo 'make test-system  the long whole-system tests'
+	@echo 'make setup        only prepare: system packages, .venv, build'
+	@echo 'make lint         ruff, mypy, import arrows'
+	@echo 'make clean        remove everything that was made'
+
+setup:
+	@python3 tools/bootstrap.py
+
+demo: setup
+	@./vla demo
+
+test: setup
+	@$(enter) python tools/run_tests.py
+
+test-system: setup
+	@$(enter) python tools/run_tests.py --slow
+
+lint: setup
+	@$(enter) ruff check . && mypy && lint-imports
+
+clean:
+	rm -rf .venv build install log

@@ -1,0 +1,1 @@
+"""The vla command: up, monitor, sim, bench, checkpoint."""

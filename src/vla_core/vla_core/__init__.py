@@ -1,0 +1,1 @@
+"""Core logic without ROS or torch: time, buffers, alignment, wire codecs, contract, stack description, health."""

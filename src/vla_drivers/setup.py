@@ -1,0 +1,27 @@
+from setuptools import find_packages, setup
+
+package_name = 'vla_drivers'
+
+setup(
+    name=package_name,
+    version='0.1.0',
+    packages=find_packages(exclude=['test', 'test.*']),
+    data_files=[
+        ('share/ament_index/resource_index/packages', ['resource/' + package_name]),
+        ('share/' + package_name, ['package.xml']),
+    ],
+    install_requires=['setuptools'],
+    extras_require={'test': ['pytest']},
+    zip_safe=True,
+    maintainer='The VLA suite maintainers',
+    maintainer_email='maintainers@vla-suite.invalid',
+    description='Lifecycle driver nodes for robot, cameras and OCT/force sensor, and the device protocols behind them.',
+    license='Apache-2.0',
+    entry_points={
+        'console_scripts': [
+            'camera_driver = vla_drivers.nodes.camera_driver:main',
+            'robot_driver = vla_drivers.nodes.robot_driver:main',
+            'sensor_driver = vla_drivers.nodes.sensor_driver:main',
+        ],
+    },
+)

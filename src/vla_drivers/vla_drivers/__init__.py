@@ -1,0 +1,1 @@
+"""Lifecycle driver nodes for robot, cameras and OCT/force sensor, and the device protocols behind them."""

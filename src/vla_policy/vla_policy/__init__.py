@@ -1,0 +1,1 @@
+"""The policy: vision-language encoder, sensor encoder, action heads, strict checkpoints."""

@@ -1,0 +1,1 @@
+"""What every node shares: lifecycle base, parameters, QoS, diagnostics, message conversions, test helpers."""

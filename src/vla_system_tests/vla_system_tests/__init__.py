@@ -1,0 +1,1 @@
+"""Launch and whole-system tests: rates, faults, shutdown, architecture."""
