@@ -34,7 +34,9 @@ def from_dict(cls: type[T], data: Mapping[str, Any], where: str) -> T:
 
 def _dataclass(cls: Any, data: object, where: str, key: str) -> object:
     if not isinstance(data, Mapping):
-        raise ConfigError(where, key or '(top level)', data, 'expected a mapping of keys to values')
+        raise ConfigError(
+            where, key or '(top level)', data, 'expected a mapping of keys to values'
+        )
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
     for name in data:
         if name not in fields:
@@ -106,7 +108,9 @@ def _mapping(kind: Any, value: object, where: str, key: str) -> object:
         raise ConfigError(where, key, value, 'expected a mapping of names to values')
     for name in value:
         if not isinstance(name, str):
-            raise ConfigError(where, _join(key, name), None, 'the name must be text; put it in quotes')
+            raise ConfigError(
+                where, _join(key, name), None, 'the name must be text; put it in quotes'
+            )
     return {name: _convert(kind, item, where, _join(key, name)) for name, item in value.items()}
 
 
@@ -160,7 +164,9 @@ class _StrictLoader(yaml.SafeLoader):
 
 # YAML 1.1 takes 1e-4 (no dot) for text; nobody who writes it means text.
 _StrictLoader.add_implicit_resolver(
-    'tag:yaml.org,2002:float', re.compile(r'^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$'), list('-+0123456789')
+    'tag:yaml.org,2002:float',
+    re.compile(r'^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$'),
+    list('-+0123456789'),
 )
 
 

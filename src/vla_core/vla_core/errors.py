@@ -34,7 +34,9 @@ class ConfigError(VlaError):
             self.allowed = allowed
         else:
             choices = [str(choice) for choice in allowed]
-            self.allowed = f'expected one of {", ".join(choices)}{did_you_mean(str(value), choices)}'
+            self.allowed = (
+                f'expected one of {", ".join(choices)}{did_you_mean(str(value), choices)}'
+            )
         subject = f'{self.key} = {_short(value)}' if value is not None else self.key
         super().__init__(': '.join(part for part in (self.file, subject, self.allowed) if part))
 

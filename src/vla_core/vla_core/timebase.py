@@ -142,7 +142,9 @@ class SteadyGrid:
         self._next_index = index + 1
         self.skipped_total += skipped
         steady_ns, wall_ns = self._both_clocks()
-        return Tick(index, deadline_ns, wall_ns - (steady_ns - deadline_ns), now_ns - deadline_ns, skipped)
+        return Tick(
+            index, deadline_ns, wall_ns - (steady_ns - deadline_ns), now_ns - deadline_ns, skipped
+        )
 
     def _both_clocks(self) -> tuple[int, int]:
         # The thread may lose the processor between two readings: keep the closest of three pairs.

@@ -13,7 +13,9 @@ from vla_core.errors import WireFormatError
 from vla_core.wire.times import decode_time, encode_time
 
 MAX_HEADER_BYTES = 4096
-MAX_JPEG_BYTES = 32 * 1024 * 1024  # far above a 4K frame; bounds what a foreign sender can make us hold
+MAX_JPEG_BYTES = (
+    32 * 1024 * 1024
+)  # far above a 4K frame; bounds what a foreign sender can make us hold
 _SOI = b'\xff\xd8\xff'
 _EOI = b'\xff\xd9'
 

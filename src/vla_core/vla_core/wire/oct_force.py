@@ -78,7 +78,9 @@ def _pack(records: SensorRecords) -> bytes:
     count = len(records)
     shapes = (records.send_ns.shape, records.force.shape, records.profile.shape)
     if shapes != ((count,), (count,), (count, PROFILE_BINS)):
-        raise WireFormatError('bad_shape', f'send, force, profile of shapes {shapes} for {count} records')
+        raise WireFormatError(
+            'bad_shape', f'send, force, profile of shapes {shapes} for {count} records'
+        )
     raw = np.empty(count, _RECORD)
     raw['capture'] = encode_times(records.capture_ns)
     raw['send'] = encode_times(records.send_ns)

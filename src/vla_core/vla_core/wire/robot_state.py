@@ -48,7 +48,9 @@ def encode(state: RobotState) -> bytes:
 def decode(data: bytes) -> RobotState:
     """Read 68 bytes; WireFormatError 'bad_length', 'bad_time' or 'not_finite'."""
     if len(data) != MESSAGE_BYTES:
-        raise WireFormatError('bad_length', f'robot state of {len(data)} bytes, not {MESSAGE_BYTES}')
+        raise WireFormatError(
+            'bad_length', f'robot state of {len(data)} bytes, not {MESSAGE_BYTES}'
+        )
     origin_s, send_s, *rest = _FORMAT.unpack(data)
     numbers = np.array(rest, np.float64)
     if not np.isfinite(numbers).all():
