@@ -16,6 +16,9 @@ setup(
     zip_safe=True,
     maintainer='The VLA suite maintainers',
     maintainer_email='maintainers@vla-suite.invalid',
-    description='Core logic without ROS or torch: time, buffers, alignment, wire codecs, contract, stack description, health.',
+    description=(
+        'Core logic without ROS or torch: time, buffers, alignment, wire codecs, contract, '
+        'stack description, health.'
+    ),
     license='Apache-2.0',
 )

@@ -1,8 +1,9 @@
 """Configuration files to frozen dataclasses, strictly.
 
-Called by the contract, the stack description, checkpoints and node configuration. A wrong key, type or
-value is a `ConfigError` that names the file, the dotted key and what is allowed. Deliberately does no
-merging, no environment variables and no defaults beyond those of the dataclass.
+Called by the contract, the stack description, checkpoints and node configuration. A wrong key,
+type or value is a `ConfigError` that names the file, the dotted key and what is allowed.
+Deliberately does no merging, no environment variables and no defaults beyond those of the
+dataclass.
 """
 
 from collections.abc import Hashable, Mapping
@@ -26,8 +27,8 @@ def from_dict(cls: type[T], data: Mapping[str, Any], where: str) -> T:
     """Build the dataclass `cls` from `data`, checking every key and type.
 
     Understands bool, int, float, str, Path, Any, Enum (by name), Literal, X | None, tuple, list,
-    dict[str, X] and nested dataclasses. A `ValueError` from a `__post_init__` becomes a `ConfigError`.
-    `where` names the file in errors.
+    dict[str, X] and nested dataclasses. A `ValueError` from a `__post_init__` becomes a
+    `ConfigError`. `where` names the file in errors.
     """
     return cast(T, _dataclass(cls, data, where, ''))
 

@@ -1,8 +1,8 @@
 """The contract: every observation and action key, once, for driver, recorder, trainer and policy.
 
-Loaded by nodes, checkpoints and tools from one YAML (launch/config/contract/*.yaml). Its hash travels with
-every checkpoint, bag and dataset; sides with different hashes refuse each other. Deliberately holds no
-tensors and converts none: `model_input` does that.
+Loaded by nodes, checkpoints and tools from one YAML (launch/config/contract/*.yaml). Its hash
+travels with every checkpoint, bag and dataset; sides with different hashes refuse each other.
+Deliberately holds no tensors and converts none: `model_input` does that.
 """
 
 from collections.abc import Mapping
@@ -59,8 +59,8 @@ class SensorSpec:
     alignment: Literal['window'] = 'window'
     samples: int = 65
     duration_s: float = 0.1
-    # Samples come in datagrams of up to 15 (23 ms at 650 Hz) and need transport: a window that ended at the
-    # tick could never be full. The lag is part of every reported sensor age.
+    # Samples come in datagrams of up to 15 (23 ms at 650 Hz) and need transport: a window that
+    # ended at the tick could never be full. The lag is part of every reported sensor age.
     lag_s: float = 0.03
     rate_hz: float = 650.0
     channels: int = 1026  # force, then the 1025 bins of the A-scan
@@ -98,9 +98,9 @@ class StateSpec:
     pose_type: str = 'geometry_msgs/msg/PoseStamped'
     alignment: Literal['latest'] = 'latest'
     keys: tuple[str, ...] = STATE_KEYS
-    # The rotation is told from this orientation (x, y, z, w in the base frame), not from the identity, so
-    # that the jump of rotation vectors at half a turn lies where the tool never points: Meca500 flange
-    # pointing forward, Euler (0, 90 deg, 0).
+    # The rotation is told from this orientation (x, y, z, w in the base frame), not from the
+    # identity, so that the jump of rotation vectors at half a turn lies where the tool never
+    # points: Meca500 flange pointing forward, Euler (0, 90 deg, 0).
     reference_xyzw: tuple[float, float, float, float] = (0.0, 0.5**0.5, 0.0, 0.5**0.5)
     normalization: Literal['mean_std', 'none'] = 'mean_std'
     limits: Limits = Limits(mark_s=0.25, hold_s=0.5, stop_s=2.0)
@@ -121,7 +121,7 @@ class StateSpec:
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """Features of the vision-language model: the newest, whatever their age; the age is an input."""
+    """Features of the vision-language model: the newest; their age is an input."""
 
     topic: str = 'vlm/features'
     type: str = 'vla_msgs/msg/VLFeatures'

@@ -16,8 +16,8 @@ class VlaError(Exception):
 class ConfigError(VlaError):
     """A configuration value is wrong: names the file, the key, the value and what is allowed.
 
-    `allowed` is either a sentence ('expected a number above 0') or the valid choices, which are then
-    listed with the nearest one to `value`.
+    `allowed` is either a sentence ('expected a number above 0') or the valid choices, which are
+    then listed with the nearest one to `value`.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class WireFormatError(VlaError):
 
 
 def closest(word: str, choices: Iterable[str]) -> str | None:
-    """Return the choice most like `word` (case, '-' and '_' do not count), or None if none is near."""
+    """Return the choice most like `word` (case, '-' and '_' do not count), None if none is."""
     plain = {_plain(choice): choice for choice in choices}
     near = difflib.get_close_matches(_plain(word), plain, n=1, cutoff=0.6)
     return plain[near[0]] if near else None

@@ -1,8 +1,8 @@
 """How old is too old: age limits, graded reactions, and age by NEW content.
 
-Called by the action loop at every tick and by the drivers' diagnostics. Deliberately knows no clock: ages
-come in. A frozen camera that keeps sending the same frame with new stamps is stale, because the
-`ContentTracker` keeps the stamp of the last frame that was different.
+Called by the action loop at every tick and by the drivers' diagnostics. Deliberately knows no
+clock: ages come in. A frozen camera that keeps sending the same frame with new stamps is stale,
+because the `ContentTracker` keeps the stamp of the last frame that was different.
 """
 
 from collections.abc import Iterable
@@ -13,8 +13,8 @@ import math
 
 from vla_core.timebase import NS
 
-# Clocks of the lab agree within 20 ms (legacy docs); an input dated further ahead than this would look
-# fresh for ever, so it is held like a stale one.
+# Clocks of the lab agree within 20 ms (legacy docs); an input dated further ahead than this would
+# look fresh for ever, so it is held like a stale one.
 FUTURE_TOLERANCE_S = 0.1
 # An older stamp is reordering up to here, beyond it the source's clock was set back.
 BACKWARD_STEP_NS = NS
@@ -79,7 +79,7 @@ def worst(verdicts: Iterable[Verdict]) -> Reaction:
 
 
 class ContentTracker:
-    """Remembers when a source last brought NEW content. One thread observes; reading is safe anywhere."""
+    """Remembers when a source last brought NEW content. One thread observes; any may read."""
 
     def __init__(self) -> None:
         self._digest: bytes | int | None = None

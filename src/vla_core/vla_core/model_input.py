@@ -1,7 +1,7 @@
 """The tensors of one tick: the one place where live data and recordings become model input.
 
-Called by the action loop and by whoever turns recordings into training samples. Deliberately no torch and no
-normalisation (the checkpoint holds that).
+Called by the action loop and by whoever turns recordings into training samples. Deliberately no
+torch and no normalisation (the checkpoint holds that).
 """
 
 from dataclasses import dataclass
@@ -45,8 +45,9 @@ def build_state(
 ) -> NDArray[np.float32]:
     """Make the state vector (12,) float32 of contract.STATE_KEYS from the base-frame TCP pose.
 
-    Joints (6) rad, position (3) m, rotation vector (3) rad from the reference orientation, in the base frame.
-    ValueError on other shapes, on numbers that are not finite, and on a quaternion of length 0.
+    Joints (6) rad, position (3) m, rotation vector (3) rad from the reference orientation, in the
+    base frame. ValueError on other shapes, on numbers that are not finite, and on a quaternion of
+    length 0.
     """
     joints, position = np.asarray(joint_rad, np.float64), np.asarray(position_m, np.float64)
     quat = np.asarray(quat_xyzw, np.float64)

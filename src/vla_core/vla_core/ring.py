@@ -1,7 +1,8 @@
 """Time-ordered buffer of the newest samples of a fast stream.
 
-Pushed to from a subscription's thread, sliced at every tick by the action loop. Samples may come in
-bursts, twice, out of order or from a clock that is set back. Deliberately does no resampling: `window` does.
+Pushed to from a subscription's thread, sliced at every tick by the action loop. Samples may come
+in bursts, twice, out of order or from a clock that is set back. Deliberately does no resampling:
+`window` does.
 """
 
 from dataclasses import dataclass
@@ -11,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Reordering on a network is milliseconds; a run of samples this far behind the newest one means that the
-# source's clock was set back, or that the newest one was dated into the future.
+# Reordering on a network is milliseconds; a run of samples this far behind the newest one means
+# that the source's clock was set back, or that the newest one was dated into the future.
 BACKWARD_STEP_NS = 500_000_000
 BACKWARD_STEP_RUN = 32
 
@@ -32,9 +33,9 @@ class PushReport:
 class SampleRing:
     """The newest `capacity` distinct samples (stamp, vector), ordered by stamp.
 
-    Any thread may call any method; one lock guards all. Rows live in a fixed pool and never move: the
-    sorted index `_slots` says which row belongs to which stamp, so that a sample that comes late costs
-    moving a few integers.
+    Any thread may call any method; one lock guards all. Rows live in a fixed pool and never move:
+    the sorted index `_slots` says which row belongs to which stamp, so that a sample that comes
+    late costs moving a few integers.
     """
 
     def __init__(self, width: int, capacity: int, dtype: Any = np.float32) -> None:
@@ -44,8 +45,8 @@ class SampleRing:
         self.capacity = capacity
         self._lock = threading.Lock()
         self._pool = np.zeros((capacity, width), dtype)
-        # Sorted stamps and their rows are _index[_head:_tail]; room for 2 x capacity, so that the move to
-        # the front happens once in `capacity` samples and costs 16 bytes a sample.
+        # Sorted stamps and their rows are _index[_head:_tail]; room for 2 x capacity, so that the
+        # move to the front happens once in `capacity` samples and costs 16 bytes a sample.
         self._stamps = np.zeros(2 * capacity, np.int64)
         self._slots = np.zeros(2 * capacity, np.int64)
         self._head = 0
@@ -99,7 +100,7 @@ class SampleRing:
             return self._merge(stamps, rows, newest, bad, restarts)
 
     def slice(self, start_ns: int, end_ns: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
-        """Return copies of the samples with start < stamp <= end: (M,) int64, (M, width), oldest first."""
+        """Return copies with start < stamp <= end: (M,) int64, (M, width), oldest first."""
         with self._lock:
             stamps = self._stamps[self._head : self._tail]
             first, last = np.searchsorted(stamps, (start_ns, end_ns), side='right')
@@ -137,7 +138,7 @@ class SampleRing:
         self._tail += count
 
     def _free_slots(self, count: int) -> NDArray[np.int64]:
-        """Give `count` rows of the pool: unused ones, then those of the oldest samples, which go."""
+        """Give `count` rows of the pool: unused ones, then those of the oldest, which go."""
         held = self._tail - self._head
         evict = max(0, held + count - self.capacity)
         slots = np.empty(count, np.int64)
@@ -158,7 +159,7 @@ class SampleRing:
         bad: int,
         restarts: int,
     ) -> PushReport:
-        """Slow path: the push is out of order in itself or reaches back behind the newest sample."""
+        """Slow path: the push is out of order or reaches back behind the newest sample."""
         count = len(stamps)
         before = np.maximum.accumulate(stamps)
         floor = np.iinfo(np.int64).min if newest is None else newest

@@ -1,8 +1,9 @@
 """Rotations: Mecademic Euler angles, quaternions (x, y, z, w), rotation vectors.
 
-Called by the robot driver, the simulator, the policy and `model_input`. All functions take arrays (..., 3) or
-(..., 4), float64, and are safe at every wrap: equal orientations give equal results up to the sign of a
-quaternion, which is made canonical (w >= 0). Deliberately no matrices and no translations.
+Called by the robot driver, the simulator, the policy and `model_input`. All functions take arrays
+(..., 3) or (..., 4), float64, and are safe at every wrap: equal orientations give equal results up
+to the sign of a quaternion, which is made canonical (w >= 0). Deliberately no matrices and no
+translations.
 """
 
 import numpy as np
@@ -101,13 +102,13 @@ def quat_to_rotvec(quat_xyzw: ArrayLike) -> Array:
 
 
 def relative_rotvec(from_xyzw: ArrayLike, to_xyzw: ArrayLike) -> Array:
-    """Rotation vector (..., 3) rad, in the base frame, that turns `from` into `to`: R_to = exp(v) R_from."""
+    """Rotation vector (..., 3) rad, in the base frame, from one to the other: R_to = exp(v) R_from."""
     turn = quat_multiply(quat_normalize(to_xyzw), quat_inverse(quat_normalize(from_xyzw)))
     return quat_to_rotvec(turn)
 
 
 def apply_rotvec(rotvec_rad: ArrayLike, quat_xyzw: ArrayLike) -> Array:
-    """Turn an orientation (..., 4) by a base-frame rotation vector (..., 3): the inverse of the above."""
+    """Turn orientations (..., 4) by base-frame rotation vectors (..., 3)."""
     return quat_normalize(quat_multiply(rotvec_to_quat(rotvec_rad), quat_normalize(quat_xyzw)))
 
 

@@ -1,7 +1,8 @@
 """Integer-nanosecond time, clocks, and the absolute tick grid.
 
-`stamp_ns` everywhere in the suite is Unix time of the system clock in integer nanoseconds. The action
-loop's thread owns a `SteadyGrid`. Deliberately knows no ROS time: a node passes its clock as a callable.
+`stamp_ns` everywhere in the suite is Unix time of the system clock in integer nanoseconds. The
+action loop's thread owns a `SteadyGrid`. Deliberately knows no ROS time: a node passes its clock
+as a callable.
 """
 
 from collections.abc import Callable
@@ -12,8 +13,8 @@ from typing import Protocol
 
 NS = 1_000_000_000
 
-# A timed Event wait wakes by the condition variable and then needs the interpreter lock; the last stretch
-# is a plain sleep to the deadline. 2 ms is also the longest that a stop can go unnoticed.
+# A timed Event wait wakes by the condition variable and then needs the interpreter lock; the last
+# stretch is a plain sleep to the deadline. 2 ms is also the longest that a stop can go unnoticed.
 FINE_SLEEP_NS = 2_000_000
 
 
@@ -73,9 +74,10 @@ class Tick:
 class SteadyGrid:
     """Absolute grid of ticks on a steady clock: never drifts, never queues missed ticks.
 
-    Used by one thread; only the stop event is shared. A `steady` clock that can be slower or faster than
-    real time (simulated time) needs `poll_ns`, the longest real time between two looks at it. Should
-    such a clock jump back (a bag that loops), the grid is started anew and `restarts` counts it.
+    Used by one thread; only the stop event is shared. A `steady` clock that can be slower or
+    faster than real time (simulated time) needs `poll_ns`, the longest real time between two looks
+    at it. Should such a clock jump back (a bag that loops), the grid is started anew and
+    `restarts` counts it.
     """
 
     def __init__(
@@ -111,8 +113,8 @@ class SteadyGrid:
     def wait(self, stop: threading.Event) -> Tick | None:
         """Sleep to the next grid point; None once `stop` is set.
 
-        If one or more whole periods have gone by since the point that was due, goes on with the newest
-        point that has passed and reports the others as skipped.
+        If one or more whole periods have gone by since the point that was due, goes on with the
+        newest point that has passed and reports the others as skipped.
         """
         deadline_ns = self.next_deadline_ns()
         while not stop.is_set():

@@ -1,7 +1,8 @@
 """The sensor window: samples of the last 100 ms, resampled to 65 slots with a mask.
 
-Called by the action loop at every tick and by whoever makes training samples from recordings, so that both
-see the same. Deliberately a window in time, never "the last 65 that came": what is missing is masked.
+Called by the action loop at every tick and by whoever makes training samples from recordings, so
+that both see the same. Deliberately a window in time, never "the last 65 that came": what is
+missing is masked.
 """
 
 from dataclasses import dataclass
@@ -11,12 +12,13 @@ from numpy.typing import NDArray
 
 from vla_core.ring import SampleRing
 
-# A slot takes the nearest sample up to this many periods away (of the slots or of the source, whichever is
-# longer). Half a period is needed where the rates differ, the other quarter is for jitter: 0.38 ms at 650
-# Hz. Less than one period, so that a lost sample is not covered up by its neighbour.
+# A slot takes the nearest sample up to this many periods away (of the slots or of the source,
+# whichever is longer). Half a period is needed where the rates differ, the other quarter is for
+# jitter: 0.38 ms at 650 Hz. Less than one period, so that a lost sample is not covered up by its
+# neighbour.
 TOLERANCE_PERIODS = 0.75
-# The grid of slots is moved to the source's phase when the samples agree on one: their phases, as unit
-# vectors, have a mean at least this long (1 = all equal; 0.66 at 650 Hz with 1 % rate error).
+# The grid of slots is moved to the source's phase when the samples agree on one: their phases, as
+# unit vectors, have a mean at least this long (1 = all equal; 0.66 at 650 Hz with 1 % rate error).
 PHASE_LOCK = 0.6
 
 
@@ -78,21 +80,24 @@ def resample(
 ) -> Window:
     """Resample stamps (N,) int64 ns and values (N, C) to the window (end - duration, end].
 
-    Slot k is at end - (samples - 1 - k) x duration / samples, moved back by up to one slot to the phase of
-    the source where it runs at the slots' rate: then every slot has exactly one sample, whatever the phase,
-    and a lost sample is exactly one masked slot. Each slot takes the nearest sample within `tolerance_ns`,
-    which may lie that much outside the window. Samples that are not finite are as good as lost. Pass
-    samples from one slot and tolerance before the window to as much after it (`read_window` does).
+    Slot k is at end - (samples - 1 - k) x duration / samples, moved back by up to one slot to the
+    phase of the source where it runs at the slots' rate: then every slot has exactly one sample,
+    whatever the phase, and a lost sample is exactly one masked slot. Each slot takes the nearest
+    sample within `tolerance_ns`, which may lie that much outside the window. Samples that are not
+    finite are as good as lost. Pass samples from one slot and tolerance before the window to as
+    much after it (`read_window` does).
     """
     stamps, values = _clean(stamps, values, end_ns, spec)
     offsets = stamps - end_ns  # small numbers from here on: exact in float64
     shift_ns = _phase_shift(offsets, spec)
-    slots = (np.arange(spec.samples) - (spec.samples - 1)) * spec.slot_ns + shift_ns
+    numbers = np.arange(1 - spec.samples, 1, dtype=np.float64)
+    slots = numbers * spec.slot_ns + shift_ns
     nearest, mask = _nearest(offsets, slots, spec.tolerance_ns(source_period_ns))
     result = np.zeros((spec.samples, values.shape[1]), np.float32)
     used = np.unique(nearest[mask])
     if len(used):
-        # Index of the slot whose sample each slot shows: its own or that of the last real one before.
+        # Index of the slot whose sample each slot shows: its own or that of the last real one
+        # before.
         shown = np.maximum.accumulate(np.where(mask, np.arange(spec.samples), -1))
         filled = shown >= 0
         result[filled] = values[nearest[shown[filled]]]

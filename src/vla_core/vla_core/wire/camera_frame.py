@@ -1,8 +1,8 @@
 """Camera frame on the wire: a ZMQ message of two parts, a JSON header and a baseline JPEG.
 
-Header `{"camera": str, "timestamp": float Unix s, "size": int}`; older senders add `send_time`. The JPEG is
-passed through untouched: deliberately not decoded here, only its first and last marker are looked at, which
-finds the truncated ones.
+Header `{"camera": str, "timestamp": float Unix s, "size": int}`; older senders add `send_time`.
+The JPEG is passed through untouched: deliberately not decoded here, only its first and last marker
+are looked at, which finds the truncated ones.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,8 @@ def encode(frame: CameraFrame) -> list[bytes]:
 def decode(parts: Sequence[bytes]) -> CameraFrame:
     """Read the two parts.
 
-    WireFormatError kinds: 'bad_parts', 'bad_header', 'bad_time', 'bad_size', 'bad_jpeg', 'too_large'.
+    WireFormatError kinds: 'bad_parts', 'bad_header', 'bad_time', 'bad_size', 'bad_jpeg',
+    'too_large'.
     """
     if len(parts) != 2:
         raise WireFormatError('bad_parts', f'camera message of {len(parts)} parts, not 2')

@@ -1,11 +1,11 @@
 """OCT/force sensor on the wire: UDP datagrams of 4120-byte records.
 
-Record: f64 capture time, f64 send time (Unix s), f32 force, 1025 x f32 A-scan (depth profile). Variant A:
-u32 N, then N records, N 1..15 (what fits a datagram). Variant B: one bare record. They are told apart by
-length. Units are the sensor's own: the driver scales them. There is no sequence number, so loss,
-reordering and duplication show only in the capture times (`ring.SampleRing`). Values are deliberately
-not required to be finite here: one bad sample must not cost the other 14 of its datagram; the ring
-refuses and counts it.
+Record: f64 capture time, f64 send time (Unix s), f32 force, 1025 x f32 A-scan (depth profile).
+Variant A: u32 N, then N records, N 1..15 (what fits a datagram). Variant B: one bare record. They
+are told apart by length. Units are the sensor's own: the driver scales them. There is no sequence
+number, so loss, reordering and duplication show only in the capture times (`ring.SampleRing`).
+Values are deliberately not required to be finite here: one bad sample must not cost the other 14
+of its datagram; the ring refuses and counts it.
 """
 
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ def encode_b(record: SensorRecords) -> bytes:
 
 
 def decode(datagram: bytes) -> SensorRecords:
-    """Read a datagram of either variant; WireFormatError 'bad_length', 'bad_count' or 'bad_time'."""
+    """Read a datagram of either variant; 'bad_length', 'bad_count' or 'bad_time'."""
     length = len(datagram)
     offset = 0 if length == RECORD_BYTES else _COUNT.size
     count, rest = divmod(length - offset, RECORD_BYTES)

@@ -1,8 +1,8 @@
 """Robot state on the wire: 68 bytes `<ddf12f`, the second frame of a ZMQ PUB message.
 
-f64 origin time, f64 send time (Unix s), f32 force, 6 f32 joints (deg), 3 f32 position (mm), 3 f32 Mecademic
-Euler angles (deg, mobile XYZ). Inside the suite: ns, N, rad, m. The origin time is stamped at publishing,
-so freshness must be judged by change too (`freshness.ContentTracker`).
+f64 origin time, f64 send time (Unix s), f32 force, 6 f32 joints (deg), 3 f32 position (mm), 3 f32
+Mecademic Euler angles (deg, mobile XYZ). Inside the suite: ns, N, rad, m. The origin time is
+stamped at publishing, so freshness must be judged by change too (`freshness.ContentTracker`).
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class RobotState:
 
 
 def encode(state: RobotState) -> bytes:
-    """Return the 68 bytes; 'not_finite', 'bad_time' or 'bad_shape' when the state cannot be sent."""
+    """Return the 68 bytes; 'not_finite', 'bad_time' or 'bad_shape' if it cannot be sent."""
     joint_deg = _vector(state.joint_rad, 6, 'joints') * _DEG_PER_RAD
     position_mm = _vector(state.position_m, 3, 'position') * _MM_PER_M
     euler_deg = _vector(state.euler_rad, 3, 'Euler angles') * _DEG_PER_RAD

@@ -1,7 +1,8 @@
 """Times on the wire: f64 Unix seconds, here turned into integer nanoseconds and back.
 
-Called by the codecs of this subpackage. A f64 resolves 0.24 us at today's Unix times, so decoded times are
-rounded to the microsecond: encoding and decoding a whole microsecond gives it back exactly.
+Called by the codecs of this subpackage. A f64 resolves 0.24 us at today's Unix times, so decoded
+times are rounded to the microsecond: encoding and decoding a whole microsecond gives it back
+exactly.
 """
 
 import math
@@ -23,7 +24,7 @@ def encode_time(stamp_ns: int) -> float:
 
 
 def decode_time(unix_s: float) -> int:
-    """F64 Unix s to integer ns, rounded to the microsecond; 'bad_time' when not finite or absurd."""
+    """F64 Unix s to integer ns, rounded to the microsecond; 'bad_time' if not finite or absurd."""
     whole = math.floor(_checked(unix_s))
     return whole * NS + round((unix_s - whole) * 1e6) * 1000
 
