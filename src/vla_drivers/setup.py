@@ -15,7 +15,7 @@ setup(
     zip_safe=True,
     maintainer='The VLA suite maintainers',
     maintainer_email='maintainers@vla-suite.invalid',
-    description='Lifecycle driver nodes for robot, cameras and OCT/force sensor, and the device protocols behind them.',
+    description='Lifecycle drivers of robot, cameras and OCT/force sensor, and their protocols.',
     license='Apache-2.0',
     entry_points={
         'console_scripts': [

@@ -1,1 +1,3 @@
-"""What every node shares: lifecycle base, parameters, QoS, diagnostics, message conversions, test helpers."""
+"""What every node shares: lifecycle base, parameters, QoS, diagnostics, message conversions, test
+helpers.
+"""

@@ -1,10 +1,11 @@
 """Messages <-> numpy and integer nanoseconds, without copies that can be avoided.
 
-Called by all nodes and tools. Filling a `float32[]` or `uint8[]` field from a list or ndarray takes rclpy 60 ns a
-byte; from an array.array it is a pointer. Reading goes through numpy.frombuffer, so results share the
-message's memory and must not outlive it unless copied. It deliberately contains no policy: shapes are checked, ages
-and limits are not.
+Called by all nodes and tools. Filling a `float32[]` or `uint8[]` field from a list or ndarray
+takes rclpy 60 ns a byte; from an array.array it is a pointer. Reading goes through
+numpy.frombuffer, so results share the message's memory and must not outlive it unless copied. It
+deliberately contains no policy: shapes are checked, ages and limits are not.
 """
+
 import array
 from collections.abc import Iterable
 
@@ -12,6 +13,7 @@ from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseStamped
 import numpy as np
 from sensor_msgs.msg import CompressedImage, JointState
+
 from vla_core.errors import WireFormatError
 from vla_msgs.msg import ActionChunk, SensorBatch, VLFeatures
 
@@ -36,7 +38,9 @@ def to_times(stamps_ns: Iterable[int]) -> list[Time]:
 
 
 def to_array(values: np.ndarray) -> array.array:
-    """Return any-shape ndarray (float32, float64, uint8, int64) as the flat array that message fields want."""
+    """Return any-shape ndarray (float32, float64, uint8, int64) as the flat array that message
+    fields want.
+    """
     values = np.ascontiguousarray(values)
     flat = array.array(_TYPECODES[values.dtype.name])
     flat.frombytes(memoryview(values).cast('B'))
@@ -51,7 +55,9 @@ def to_bytes_array(data: bytes | bytearray | memoryview) -> array.array:
 
 
 def sensor_batch(stamps_ns: np.ndarray, force_n: np.ndarray, profile: np.ndarray) -> SensorBatch:
-    """(N,) int64, (N,) float32, (N, P) float32 -> SensorBatch with its arrays and header stamp filled."""
+    """(N,) int64, (N,) float32, (N, P) float32 -> SensorBatch with its arrays and header stamp
+    filled.
+    """
     count = len(stamps_ns)
     if count == 0 or force_n.shape != (count,) or profile.ndim != 2 or len(profile) != count:
         raise ValueError(f'sensor batch shapes {stamps_ns.shape} {force_n.shape} {profile.shape}')
@@ -65,18 +71,25 @@ def sensor_batch(stamps_ns: np.ndarray, force_n: np.ndarray, profile: np.ndarray
 
 
 def sensor_arrays(message: SensorBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """SensorBatch -> stamps (N,) int64 ns, force (N,) float32, profile (N, P) float32; views into the message."""
+    """SensorBatch -> stamps (N,) int64 ns, force (N,) float32, profile (N, P) float32; views into
+    the message.
+    """
     stamps_ns = np.frombuffer(message.stamp_ns, np.int64)
     force_n = np.frombuffer(message.force_n, np.float32)
     profile = np.frombuffer(message.profile, np.float32)
     if len(force_n) != len(stamps_ns) or len(profile) != len(stamps_ns) * message.profile_length:
-        raise WireFormatError('bad_shape', f'SensorBatch of {len(stamps_ns)} stamps, {len(force_n)} forces, '
-                              f'{len(profile)} profile values of length {message.profile_length}')
+        raise WireFormatError(
+            'bad_shape',
+            f'SensorBatch of {len(stamps_ns)} stamps, {len(force_n)} forces, '
+            f'{len(profile)} profile values of length {message.profile_length}',
+        )
     return stamps_ns, force_n, profile.reshape(len(stamps_ns), message.profile_length)
 
 
 def sensor_matrix(message: SensorBatch) -> tuple[np.ndarray, np.ndarray]:
-    """SensorBatch -> stamps (N,) int64 ns and samples (N, 1 + P) float32 = [force, profile], what the ring takes."""
+    """SensorBatch -> stamps (N,) int64 ns and samples (N, 1 + P) float32 = [force, profile], what
+    the ring takes.
+    """
     stamps_ns, force_n, profile = sensor_arrays(message)
     samples = np.empty((len(stamps_ns), 1 + profile.shape[1]), np.float32)
     samples[:, 0] = force_n
@@ -85,7 +98,9 @@ def sensor_matrix(message: SensorBatch) -> tuple[np.ndarray, np.ndarray]:
 
 
 def joint_state(stamp_ns: int, names: list[str], joint_rad: np.ndarray) -> JointState:
-    """Joint angles (J,) rad -> JointState; velocity and effort stay empty, as they are not measured."""
+    """Joint angles (J,) rad -> JointState; velocity and effort stay empty, as they are not
+    measured.
+    """
     message = JointState(name=names, position=to_array(np.asarray(joint_rad, np.float64)))
     message.header.stamp = to_time(stamp_ns)
     return message
@@ -96,7 +111,9 @@ def joint_positions(message: JointState) -> np.ndarray:
     return np.asarray(message.position, np.float64)
 
 
-def pose_stamped(stamp_ns: int, frame: str, position_m: np.ndarray, quat_xyzw: np.ndarray) -> PoseStamped:
+def pose_stamped(
+    stamp_ns: int, frame: str, position_m: np.ndarray, quat_xyzw: np.ndarray
+) -> PoseStamped:
     """Position (3,) m and unit quaternion (4,) x,y,z,w -> PoseStamped."""
     message = PoseStamped()
     message.header.stamp = to_time(stamp_ns)
@@ -113,7 +130,9 @@ def pose_arrays(message: PoseStamped) -> tuple[np.ndarray, np.ndarray]:
     return np.array([point.x, point.y, point.z]), np.array([turn.x, turn.y, turn.z, turn.w])
 
 
-def set_chunk_steps(message: ActionChunk, step_stamps_ns: Iterable[int], delta: np.ndarray) -> None:
+def set_chunk_steps(
+    message: ActionChunk, step_stamps_ns: Iterable[int], delta: np.ndarray
+) -> None:
     """Fill an ActionChunk's steps from (steps, dims) float64 and one target time per step."""
     message.step_stamps = to_times(step_stamps_ns)
     if len(message.step_stamps) != len(delta):
@@ -123,19 +142,25 @@ def set_chunk_steps(message: ActionChunk, step_stamps_ns: Iterable[int], delta: 
 
 
 def chunk_steps(message: ActionChunk) -> tuple[np.ndarray, np.ndarray]:
-    """ActionChunk -> target times (steps,) int64 ns, delta (steps, dims) float64, a view into the message."""
+    """ActionChunk -> target times (steps,) int64 ns, delta (steps, dims) float64, a view into the
+    message.
+    """
     stamps_ns = np.array([to_ns(stamp) for stamp in message.step_stamps], np.int64)
     delta = np.frombuffer(message.delta, np.float64)
     if len(delta) != len(stamps_ns) * message.dims:
-        raise WireFormatError('bad_shape', f'ActionChunk of {len(stamps_ns)} steps x {message.dims} '
-                              f'has {len(delta)} numbers')
+        raise WireFormatError(
+            'bad_shape',
+            f'ActionChunk of {len(stamps_ns)} steps x {message.dims} has {len(delta)} numbers',
+        )
     return stamps_ns, delta.reshape(len(stamps_ns), message.dims)
 
 
 def set_features(message: VLFeatures, tokens: np.ndarray) -> None:
     """Fill dtype, data and info.tokens/width from (T, D) float16 or float32."""
     if tokens.ndim != 2 or tokens.dtype.name not in ('float16', 'float32'):
-        raise ValueError(f'features must be (T, D) float16 or float32, not {tokens.shape} {tokens.dtype}')
+        raise ValueError(
+            f'features must be (T, D) float16 or float32, not {tokens.shape} {tokens.dtype}'
+        )
     message.info.tokens, message.info.width = tokens.shape
     message.dtype = tokens.dtype.name
     message.data = to_bytes_array(memoryview(np.ascontiguousarray(tokens)).cast('B'))
@@ -161,16 +186,21 @@ def compressed_image(stamp_ns: int, frame: str, jpeg: bytes | memoryview) -> Com
 
 
 def compressed_to_rgb(message: CompressedImage) -> np.ndarray:
-    """CompressedImage -> (H, W, 3) uint8 RGB. WireFormatError('bad_image') when it cannot be decoded.
+    """CompressedImage -> (H, W, 3) uint8 RGB. WireFormatError('bad_image') when it cannot be
+    decoded.
 
     cv_bridge where ROS is installed; elsewhere rosbags-image does the same.
     """
     try:
         image = _decoder()(message)
     except Exception as error:  # both libraries raise whatever OpenCV and numpy raise
-        raise WireFormatError('bad_image', f'{len(message.data)} bytes of {message.format!r}: {error}') from error
+        raise WireFormatError(
+            'bad_image', f'{len(message.data)} bytes of {message.format!r}: {error}'
+        ) from error
     if image is None or image.ndim != 3:
-        raise WireFormatError('bad_image', f'{len(message.data)} bytes of {message.format!r} are no picture')
+        raise WireFormatError(
+            'bad_image', f'{len(message.data)} bytes of {message.format!r} are no picture'
+        )
     return image
 
 
@@ -178,10 +208,12 @@ def _decoder():
     if not _DECODERS:
         try:
             from cv_bridge import CvBridge
+
             bridge = CvBridge()
             _DECODERS.append(lambda message: bridge.compressed_imgmsg_to_cv2(message, 'rgb8'))
         except ImportError:
             from rosbags.image import compressed_image_to_cvimage
+
             _DECODERS.append(lambda message: compressed_image_to_cvimage(message, 'rgb8'))
     return _DECODERS[0]
 

@@ -1,19 +1,20 @@
 """The one lifecycle base of all nodes: autostart, parameters, diagnostics, workers, fatal errors.
 
-Subclasses implement the hooks `configure`, `activate`, `deactivate`, `cleanup` (no arguments, no result; raise a
-VlaError to say what is wrong) and `health`. They do not override rclpy's `on_*`: rclpy swallows an exception
-raised there without a word, so this class implements those and guards the hooks. It deliberately knows nothing about
-processes and exit codes; that is `vla_ros.spin`.
+Subclasses implement the hooks `configure`, `activate`, `deactivate`, `cleanup` (no arguments, no
+result; raise a VlaError to say what is wrong) and `health`. They do not override rclpy's `on_*`:
+rclpy swallows an exception raised there without a word, so this class implements those and guards
+the hooks. It deliberately knows nothing about processes and exit codes; that is `vla_ros.spin`.
 """
+
 from collections.abc import Callable, Sequence
 import threading
 
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile
+
 from vla_core.errors import VlaError
 from vla_core.health import HealthItem, Level
-
 from vla_ros import params
 from vla_ros.diagnostics import DiagnosticsPublisher
 
@@ -24,12 +25,14 @@ JOIN_TIMEOUT_S = 2.0
 class VlaLifecycleNode(LifecycleNode):
     """A lifecycle node that starts itself, reports its health and dies with one clear line.
 
-    Threads: the hooks and `health` run on the executor's thread, workers on their own. `fail` may be called from
-    any thread. `self.params` is the parameter dataclass, read anew at every configure.
+    Threads: the hooks and `health` run on the executor's thread, workers on their own. `fail` may
+    be called from any thread. `self.params` is the parameter dataclass, read anew at every
+    configure.
     """
 
     def __init__(self, name: str, parameters: type, *, hardware_id: str = '', **kwargs):
-        """Declare the parameters of the dataclass `parameters`, whose values live in config/<name>.yaml.
+        """Declare the parameters of the dataclass `parameters`, whose values live in
+        config/<name>.yaml.
 
         Raises ConfigError. `kwargs` go to rclpy's Node (namespace, parameter_overrides, ...).
         """
@@ -39,31 +42,45 @@ class VlaLifecycleNode(LifecycleNode):
         self._parameters_type = parameters
         self._managed: list[tuple[Callable, object]] = []
         self._workers: list[threading.Thread] = []
-        self.declare_parameter('autostart', True, params.ParamSpec(
-            'autostart', bool, 'configure and activate by itself; false: wait for a lifecycle manager',
-            read_only=True).descriptor())
+        self.declare_parameter(
+            'autostart',
+            True,
+            params.ParamSpec(
+                'autostart',
+                bool,
+                'configure and activate by itself; false: wait for a lifecycle manager',
+                read_only=True,
+            ).descriptor(),
+        )
         params.declare(self, parameters, name)
         self.params = params.read(self, parameters)
         self._diagnostics = DiagnosticsPublisher(self, hardware_id or name, self._all_health)
         # A second request for a state that the node already has must not end the process.
         self._service_change_state.callback = self._refuse_impossible(
-            self._service_change_state.callback)
+            self._service_change_state.callback
+        )
         self._start_timer = None
         if self.get_parameter('autostart').value:
-            self._start_timer = self.create_timer(0.0, self._autostart,
-                                                  clock=Clock(clock_type=ClockType.STEADY_TIME))
+            self._start_timer = self.create_timer(
+                0.0, self._autostart, clock=Clock(clock_type=ClockType.STEADY_TIME)
+            )
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         for name in _FINAL:
             if name in cls.__dict__:
-                raise TypeError(f'{cls.__name__}: implement {name.removeprefix("on_")}(self), '
-                                f'not {name}: rclpy swallows exceptions raised there')
+                raise TypeError(
+                    f'{cls.__name__}: implement {name.removeprefix("on_")}(self), '
+                    f'not {name}: rclpy swallows exceptions raised there'
+                )
 
-    # Hooks -----------------------------------------------------------------------------------------------------
+    # Hooks ---------------------------------------------------------------------------------------
+    # --------------
 
     def configure(self) -> None:
-        """Open devices, create publishers (`add_publisher`) and subscriptions. VlaError refuses the transition."""
+        """Open devices, create publishers (`add_publisher`) and subscriptions. VlaError refuses
+        the transition.
+        """
 
     def activate(self) -> None:
         """Start workers. Publishers are already enabled."""
@@ -72,13 +89,16 @@ class VlaLifecycleNode(LifecycleNode):
         """Stop workers; afterwards publishers are disabled."""
 
     def cleanup(self) -> None:
-        """Release everything that configure took. Must also work after a configure that failed half-way."""
+        """Release everything that configure took. Must also work after a configure that failed
+        half-way.
+        """
 
     def health(self) -> Sequence[HealthItem]:
         """Return what goes to /diagnostics, once a second, in every lifecycle state."""
         return ()
 
-    # What subclasses use ---------------------------------------------------------------------------------------
+    # What subclasses use
+    # ---------------------------------------------------------------------------------------
 
     @property
     def state_label(self) -> str:
@@ -96,32 +116,42 @@ class VlaLifecycleNode(LifecycleNode):
         return publisher
 
     def add_subscription(self, message_type, topic: str, callback: Callable, qos: QoSProfile):
-        """Create a subscription that cleanup destroys. It also hears messages while the node is inactive."""
+        """Create a subscription that cleanup destroys. It also hears messages while the node is
+        inactive.
+        """
         subscription = self.create_subscription(message_type, topic, callback, qos)
         self._managed.append((self.destroy_subscription, subscription))
         return subscription
 
     def add_timer(self, period_s: float, callback: Callable):
         """Create a timer on the steady clock that cleanup destroys."""
-        timer = self.create_timer(period_s, callback, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        timer = self.create_timer(
+            period_s, callback, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
         self._managed.append((self.destroy_timer, timer))
         return timer
 
     def start_worker(self, name: str, target: Callable[[], None]) -> threading.Thread:
-        """Run `target` in a daemon thread; an exception that leaves it is fatal for the node (`fail`)."""
+        """Run `target` in a daemon thread; an exception that leaves it is fatal for the node
+        (`fail`).
+        """
+
         def guarded():
             try:
                 target()
             except Exception as error:  # noqa: BLE001 - a dead worker must never go unnoticed
                 if self.context.ok():  # else: the process is ending and publishers are gone
                     self.fail(error)
+
         thread = threading.Thread(target=guarded, name=name, daemon=True)
         self._workers.append(thread)
         thread.start()
         return thread
 
     def join_workers(self, timeout_s: float = JOIN_TIMEOUT_S) -> None:
-        """Wait for all workers, which must have been told to stop; a worker that does not is fatal."""
+        """Wait for all workers, which must have been told to stop; a worker that does not is
+        fatal.
+        """
         workers, self._workers = self._workers, []
         for thread in workers:
             thread.join(timeout_s)
@@ -129,7 +159,9 @@ class VlaLifecycleNode(LifecycleNode):
                 self.fail(RuntimeError(f'worker {thread.name} did not stop within {timeout_s} s'))
 
     def fail(self, error: BaseException) -> None:
-        """Report a fatal error: one log line (a traceback only for a bug), diagnostics ERROR, `on_failure`."""
+        """Report a fatal error: one log line (a traceback only for a bug), diagnostics ERROR,
+        `on_failure`.
+        """
         if self.failure is not None:
             return
         self.failure = error
@@ -137,32 +169,47 @@ class VlaLifecycleNode(LifecycleNode):
             self.get_logger().fatal(one_line(error))
         else:
             import traceback
+
             trace = ''.join(traceback.format_exception(error))
-            self.get_logger().fatal(f'unexpected {type(error).__name__}: {one_line(error)}\n{trace}')
+            self.get_logger().fatal(
+                f'unexpected {type(error).__name__}: {one_line(error)}\n{trace}'
+            )
         if self.context.ok():
             self._diagnostics.publish()
         self.on_failure(error)
 
-    # Lifecycle machinery ---------------------------------------------------------------------------------------
+    # Lifecycle machinery
+    # ---------------------------------------------------------------------------------------
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Read the parameters and call `configure`; on an error call `cleanup` and stay unconfigured."""
+        """Read the parameters and call `configure`; on an error call `cleanup` and stay
+        unconfigured.
+        """
         self.params = params.read(self, self._parameters_type)
-        result = self._guard('configure', lambda: (super(VlaLifecycleNode, self).on_configure(state),
-                                                   self.configure()))
+        result = self._guard(
+            'configure',
+            lambda: (super(VlaLifecycleNode, self).on_configure(state), self.configure()),
+        )
         if result is not TransitionCallbackReturn.SUCCESS:
             self._guard('cleanup', self._clean)
         return result
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Enable the publishers, then call `activate`."""
-        return self._guard('activate', lambda: (super(VlaLifecycleNode, self).on_activate(state),
-                                                self.activate()))
+        return self._guard(
+            'activate', lambda: (super(VlaLifecycleNode, self).on_activate(state), self.activate())
+        )
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Call `deactivate`, then disable the publishers."""
-        return self._guard('deactivate', lambda: (self.deactivate(), self.join_workers(),
-                                                  super(VlaLifecycleNode, self).on_deactivate(state)))
+        return self._guard(
+            'deactivate',
+            lambda: (
+                self.deactivate(),
+                self.join_workers(),
+                super(VlaLifecycleNode, self).on_deactivate(state),
+            ),
+        )
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Call `cleanup` and destroy what `add_*` created."""
@@ -200,7 +247,8 @@ class VlaLifecycleNode(LifecycleNode):
         try:
             action()
         except VlaError as error:
-            # Without autostart somebody else manages this node: refuse the transition and let them retry.
+            # Without autostart somebody else manages this node: refuse the transition and let them
+            # retry.
             if self.get_parameter('autostart').value:
                 self.fail(error)
             else:
@@ -226,10 +274,12 @@ class VlaLifecycleNode(LifecycleNode):
                 return callback(request, response)
             except rclpy_implementation.RCLError:
                 self.get_logger().warning(
-                    f'transition {request.transition.label or request.transition.id} is not possible '
-                    f'in state {self.state_label}')
+                    f'transition {request.transition.label or request.transition.id} is not '
+                    f'possible in state {self.state_label}'
+                )
                 response.success = False
                 return response
+
         return change_state
 
     def _all_health(self) -> list[HealthItem]:

@@ -1,16 +1,19 @@
-"""Node parameters as one frozen dataclass a node: type, description, range, read_only, and where values come from.
+"""Node parameters as one frozen dataclass a node: type, description, range, read_only, and where
+values come from.
 
-Called by VlaLifecycleNode. A value comes from, in this order: the command line and parameter files (ROS
-overrides), a default in the dataclass (only for what is no configuration, such as `autostart`), and the node's file
-`config/<config>.yaml` of the installed package vla_bringup. So a number lives once, in that YAML, and `ros2 run`
-works without `--params-file`. It deliberately does not react to changes: a node reads its parameters when it is
-configured, so a changed value takes effect at the next configure.
+Called by VlaLifecycleNode. A value comes from, in this order: the command line and parameter files
+(ROS overrides), a default in the dataclass (only for what is no configuration, such as
+`autostart`), and the node's file `config/<config>.yaml` of the installed package vla_bringup. So a
+number lives once, in that YAML, and `ros2 run` works without `--params-file`. It deliberately does
+not react to changes: a node reads its parameters when it is configured, so a changed value takes
+effect at the next configure.
 
     @dataclass(frozen=True)
     class Parameters:
         port: int = param('UDP port to listen at', low=1, high=65535)
         clock: str = param('clock model of the sender', one_of=('trusted', 'estimated'))
 """
+
 from collections.abc import Mapping
 import dataclasses
 from dataclasses import dataclass, field
@@ -20,6 +23,7 @@ from typing import Any, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.parameter import Parameter
+
 from vla_core.config import load_yaml
 from vla_core.errors import ConfigError, did_you_mean
 
@@ -41,7 +45,9 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class ParamSpec:
-    """What is declared about one parameter. `low`, `high` are inclusive; `one_of` lists the allowed texts."""
+    """What is declared about one parameter. `low`, `high` are inclusive; `one_of` lists the
+    allowed texts.
+    """
 
     name: str
     type: Any
@@ -65,7 +71,9 @@ class ParamSpec:
         return text
 
     def check(self, value: Any, where: str) -> Any:
-        """Return the value in the declared type; ConfigError when it is of another type or out of range."""
+        """Return the value in the declared type; ConfigError when it is of another type or out of
+        range.
+        """
         coerced = _coerce(value, self.type)
         good = coerced is not None
         if good and self.one_of:
@@ -80,37 +88,60 @@ class ParamSpec:
     def descriptor(self) -> ParameterDescriptor:
         """The ROS descriptor, for `ros2 param describe`."""
         message = ParameterDescriptor(
-            name=self.name, type=self.ros_type.value, description=self.description,
-            additional_constraints=' or '.join(self.one_of), read_only=self.read_only)
+            name=self.name,
+            type=self.ros_type.value,
+            description=self.description,
+            additional_constraints=' or '.join(self.one_of),
+            read_only=self.read_only,
+        )
         low, high = self.low, self.high
         if self.type is int and None not in (low, high):
             message.integer_range = [IntegerRange(from_value=int(low), to_value=int(high))]
         elif self.type is float and None not in (low, high):
             message.floating_point_range = [
-                FloatingPointRange(from_value=float(low), to_value=float(high))]
+                FloatingPointRange(from_value=float(low), to_value=float(high))
+            ]
         return message
 
 
-def param(description: str, *, low: float | None = None, high: float | None = None,
-          one_of: tuple[str, ...] = (), read_only: bool = False, default: Any = None) -> Any:
-    """Declare a field of a parameter dataclass; see ParamSpec. Without `default` the value must be configured."""
-    metadata = {'description': description, 'low': low, 'high': high, 'one_of': tuple(one_of),
-                'read_only': read_only, 'default': default}
+def param(
+    description: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    one_of: tuple[str, ...] = (),
+    read_only: bool = False,
+    default: Any = None,
+) -> Any:
+    """Declare a field of a parameter dataclass; see ParamSpec. Without `default` the value must be
+    configured.
+    """
+    metadata = {
+        'description': description,
+        'low': low,
+        'high': high,
+        'one_of': tuple(one_of),
+        'read_only': read_only,
+        'default': default,
+    }
     return field(metadata=metadata, kw_only=True)
 
 
 def specs(parameters: type) -> dict[str, ParamSpec]:
     """Return name -> ParamSpec of a parameter dataclass, inherited fields included."""
     hints = typing.get_type_hints(parameters)
-    return {item.name: ParamSpec(name=item.name, type=hints[item.name], **item.metadata)
-            for item in dataclasses.fields(parameters)}
+    return {
+        item.name: ParamSpec(name=item.name, type=hints[item.name], **item.metadata)
+        for item in dataclasses.fields(parameters)
+    }
 
 
 def declare(node, parameters: type, config: str) -> None:
-    """Declare every field of `parameters` on `node`, with values from overrides, defaults and config/<config>.yaml.
+    """Declare every field of `parameters` on `node`, with values from overrides, defaults and
+    config/<config>.yaml.
 
-    Raises ConfigError for a parameter that does not exist (naming the nearest one), has a wrong type or range, or
-    has no value anywhere.
+    Raises ConfigError for a parameter that does not exist (naming the nearest one), has a wrong
+    type or range, or has no value anywhere.
     """
     declared = specs(parameters)
     overrides = node._parameter_overrides  # rclpy has no public way to see what was asked for
@@ -128,9 +159,13 @@ def declare(node, parameters: type, config: str) -> None:
         elif spec.default is not None:
             value = spec.default
         else:
-            raise ConfigError(f'parameters of {node.get_name()}', name, None,
-                              f'expected {spec.allowed()}; it is in neither a parameter file nor {config}.yaml of '
-                              f'{BRINGUP_PACKAGE}: pass --ros-args -p {name}:=VALUE or --params-file FILE')
+            raise ConfigError(
+                f'parameters of {node.get_name()}',
+                name,
+                None,
+                f'expected {spec.allowed()}; it is in neither a parameter file nor {config}.yaml '
+                f'of {BRINGUP_PACKAGE}: pass --ros-args -p {name}:=VALUE or --params-file FILE',
+            )
         node.declare_parameter(name, value, spec.descriptor())
     node.add_on_set_parameters_callback(lambda changes: _check_changes(changes, declared))
 
@@ -145,8 +180,11 @@ def read(node, parameters: type[T]) -> T:
 
 
 def configured_values(config: str) -> dict[str, Any]:
-    """Return the values of config/<config>.yaml in the installed vla_bringup; empty when that is not installed."""
+    """Return the values of config/<config>.yaml in the installed vla_bringup; empty when that is
+    not installed.
+    """
     from ament_index_python.packages import get_package_share_directory, PackageNotFoundError
+
     try:
         path = Path(get_package_share_directory(BRINGUP_PACKAGE)) / 'config' / f'{config}.yaml'
     except PackageNotFoundError:
@@ -155,10 +193,14 @@ def configured_values(config: str) -> dict[str, Any]:
 
 
 def yaml_values(path: Path) -> dict[str, Any]:
-    """Return the flat `ros__parameters` of a file with exactly one node entry; nested keys are joined by dots."""
+    """Return the flat `ros__parameters` of a file with exactly one node entry; nested keys are
+    joined by dots.
+    """
     content = load_yaml(path)
     if len(content) != 1:
-        raise ConfigError(str(path), 'top level', list(content), 'one node name, such as /**/robot_driver')
+        raise ConfigError(
+            str(path), 'top level', list(content), 'one node name, such as /**/robot_driver'
+        )
     entry = next(iter(content.values()))
     if not isinstance(entry, Mapping) or not isinstance(entry.get('ros__parameters'), Mapping):
         raise ConfigError(str(path), next(iter(content)), entry, 'a mapping with ros__parameters')
@@ -180,12 +222,14 @@ def _refuse_unknown(names: Mapping, declared: Mapping, where: str) -> None:
         if name in declared or name in _RCLPY_OWN or name.startswith(_RCLPY_PREFIXES):
             continue
         value = names[name].value if isinstance(names[name], Parameter) else names[name]
-        raise ConfigError(where, name, value,
-                          f'no such parameter{did_you_mean(name, list(declared))}')
+        raise ConfigError(
+            where, name, value, f'no such parameter{did_you_mean(name, list(declared))}'
+        )
 
 
 def _check_changes(changes, declared: Mapping[str, ParamSpec]):
     from rcl_interfaces.msg import SetParametersResult
+
     for change in changes:
         if change.name in declared:
             try:
@@ -196,7 +240,9 @@ def _check_changes(changes, declared: Mapping[str, ParamSpec]):
 
 
 def _coerce(value: Any, wanted: Any) -> Any:
-    """Return the value in the wanted type, None if it is of another one. An integer is a good number."""
+    """Return the value in the wanted type, None if it is of another one. An integer is a good
+    number.
+    """
     if typing.get_origin(wanted) is list:
         if not isinstance(value, (list, tuple)) and not hasattr(value, 'tolist'):
             return None

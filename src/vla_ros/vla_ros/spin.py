@@ -1,9 +1,10 @@
 """The main function of every node process: start, signals, exit code, bounded shutdown.
 
-Called by the `main` of each node module. The executor spins in a thread of its own while the main thread waits for a
-signal or a failure: so the node can leave its lifecycle states while its context still works, and the ports are
-free and the last messages out before the process ends.
+Called by the `main` of each node module. The executor spins in a thread of its own while the main
+thread waits for a signal or a failure: so the node can leave its lifecycle states while its
+context still works, and the ports are free and the last messages out before the process ends.
 """
+
 from collections.abc import Callable, Sequence
 import os
 from queue import SimpleQueue
@@ -16,18 +17,21 @@ from rclpy.executors import ExternalShutdownException, ShutdownException, Single
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 from rclpy.utilities import remove_ros_args
-from vla_core.errors import VlaError
 
+from vla_core.errors import VlaError
 from vla_ros.lifecycle import one_line, VlaLifecycleNode
 
-SWITCH_INTERVAL_S = 0.0005  # default 5 ms: a thread that wakes up would wait that long for a busy one
+SWITCH_INTERVAL_S = (
+    0.0005  # default 5 ms: a thread that wakes up would wait that long for a busy one
+)
 SHUTDOWN_LIMIT_S = 2.8
 
 
 def run_node(factory: Callable[[], VlaLifecycleNode], args: Sequence[str] | None = None) -> int:
     """Run the node made by `factory()` until SIGINT or SIGTERM; return the exit code.
 
-    0 after a signal; 1 after a VlaError (one line on stderr) or an unexpected error (logged with its traceback).
+    0 after a signal; 1 after a VlaError (one line on stderr) or an unexpected error (logged with
+    its traceback).
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     args = list(sys.argv if args is None else ['node', *args])
@@ -40,7 +44,9 @@ def run_node(factory: Callable[[], VlaLifecycleNode], args: Sequence[str] | None
         return _complain(error)
     except Exception as error:
         if type(error).__name__ in ('RCLError', 'RCLInvalidROSArgsError', 'UnknownROSArgsError'):
-            return _complain(error)  # bad --ros-args or parameter file; rclpy gives them no common base
+            return _complain(
+                error
+            )  # bad --ros-args or parameter file; rclpy gives them no common base
         raise
     finally:
         rclpy.try_shutdown()
@@ -64,7 +70,9 @@ def _run(factory: Callable[[], VlaLifecycleNode]) -> int:
 
 
 class Spinner:
-    """Spins nodes in a thread until `stop`; a context manager. `on_error` hears what a callback raised."""
+    """Spins nodes in a thread until `stop`; a context manager. `on_error` hears what a callback
+    raised.
+    """
 
     def __init__(self, *nodes):
         self.on_error: Callable[[BaseException], None] = lambda error: None
@@ -102,7 +110,9 @@ class Spinner:
 
 def _refuse_arguments(left: Sequence[str]) -> None:
     if left:
-        raise VlaError(f'unknown argument {left[0]}; parameters are given as --ros-args -p NAME:=VALUE')
+        raise VlaError(
+            f'unknown argument {left[0]}; parameters are given as --ros-args -p NAME:=VALUE'
+        )
 
 
 def _refuse_missing_files(args: Sequence[str]) -> None:
@@ -118,9 +128,11 @@ def _complain(error: BaseException) -> int:
 
 def _limit_shutdown(code: int) -> None:
     """End the process hard if the orderly way takes too long."""
+
     def end():
         sys.stderr.write(f'shutdown took more than {SHUTDOWN_LIMIT_S} s; ending at once\n')
         os._exit(code or 1)
+
     timer = threading.Timer(SHUTDOWN_LIMIT_S, end)
     timer.daemon = True
     timer.start()

@@ -1,7 +1,9 @@
-"""Helpers for tests that use ROS: a domain of their own, waiting with deadlines, spinning, listening.
+"""Helpers for tests that use ROS: a domain of their own, waiting with deadlines, spinning,
+listening.
 
 Used by the tests of every package; needs no pytest. Nothing here is used by a running system.
 """
+
 from collections.abc import Callable, Iterator
 import contextlib
 import fcntl
@@ -23,9 +25,11 @@ _locks: list = []
 
 
 def ros_domain() -> int:
-    """Give this process a ROS_DOMAIN_ID of its own, on loopback only; children inherit it. Returns the id.
+    """Give this process a ROS_DOMAIN_ID of its own, on loopback only; children inherit it. Returns
+    the id.
 
-    A locked file per domain keeps parallel test processes apart; the lock lives as long as the process.
+    A locked file per domain keeps parallel test processes apart; the lock lives as long as the
+    process.
     """
     if _locks:
         return int(os.environ['ROS_DOMAIN_ID'])
@@ -71,7 +75,9 @@ def ros_context() -> Iterator[Context]:
 
 @contextlib.contextmanager
 def spinning(*nodes: Node) -> Iterator[None]:
-    """Spin nodes in a thread; afterwards end and destroy them. An exception in a callback fails the test."""
+    """Spin nodes in a thread; afterwards end and destroy them. An exception in a callback fails
+    the test.
+    """
     spinner = Spinner(*nodes)
     try:
         with spinner:
@@ -106,4 +112,5 @@ class Listener(Node):
 def overrides(**values) -> list:
     """Parameter overrides for a node's constructor."""
     from rclpy.parameter import Parameter
+
     return [Parameter(name, value=value) for name, value in values.items()]
