@@ -15,6 +15,6 @@ setup(
     zip_safe=True,
     maintainer='The VLA suite maintainers',
     maintainer_email='maintainers@vla-suite.invalid',
-    description='What every node shares: lifecycle base, parameters, QoS, diagnostics, conversions.',
+    description='What every node shares: lifecycle, parameters, QoS, diagnostics, conversions.',
     license='Apache-2.0',
 )

@@ -1,1 +1,1 @@
-"""Lifecycle driver nodes for robot, cameras and OCT/force sensor, and the device protocols behind them."""
+"""Lifecycle drivers of robot, cameras and OCT/force sensor, and the device protocols behind them."""
