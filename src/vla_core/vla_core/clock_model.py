@@ -111,12 +111,15 @@ class EstimatedClock:
         self._suspects: list[_Observation] = []
         self._excess_ns: deque[int] = deque(maxlen=_RECENT)
         self._last: _Observation | None = None
+        self._agreeing = 0
         self._steps = 0
 
     def observe(self, send_ns: int, receive_ns: int) -> None:
         """Take in one message; see the class."""
         seen = _Observation(send_ns, receive_ns)
         with self._lock:
+            if self._silent_for_long(seen):
+                self._forget()
             self._last = seen
             if self._line is None:
                 self._add(seen)
@@ -124,6 +127,7 @@ class EstimatedClock:
             excess_ns = seen.delay_ns - self._line.at(send_ns)
             if abs(excess_ns) <= self._step_ns:
                 self._suspects.clear()
+                self._agreeing += 1
                 self._add(seen)
                 self._excess_ns.append(max(0, excess_ns))
             elif self._confirms(seen, excess_ns):
@@ -183,16 +187,32 @@ class EstimatedClock:
         return span_ns >= self._confirm_ns
 
     def _restart(self) -> None:
-        # Of a negative run all are good. Of a positive one the newest are, should it have begun as
-        # congestion.
+        # Of a run below the line all are good; one above it may have begun as congestion.
         recent = self._suspects[-self._confirm_count :]
+        # A line that no message ever agreed with came from one bad first message: no step of a
+        # clock.
+        if self._agreeing >= self._confirm_count:
+            self._steps += 1
+        self._forget()
+        for seen in recent:
+            self._add(seen)
+
+    def _forget(self) -> None:
         self._suspects.clear()
         self._bins.clear()
         self._excess_ns.clear()
         self._line = None
-        self._steps += 1
-        for seen in recent:
-            self._add(seen)
+        self._agreeing = 0
+
+    def _silent_for_long(self, seen: _Observation) -> bool:
+        """After so long a silence drift may have added up to what looks like a step."""
+        if self._last is None:
+            return False
+        window_ns = self._bin_ns * self._bins_kept
+        return (
+            seen.send_ns - self._last.send_ns > window_ns
+            and seen.receive_ns - self._last.receive_ns > window_ns
+        )
 
     def _add(self, seen: _Observation) -> None:
         index = seen.send_ns // self._bin_ns

@@ -153,13 +153,16 @@ class _StrictLoader(yaml.SafeLoader):
     """Safe YAML that refuses a key given twice and reads 1e-4 as a number."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-        seen = set()
+        seen: set[str] = set()
         for key_node, _ in node.value:
-            if key_node.value in seen and key_node.tag != 'tag:yaml.org,2002:merge':
+            key = key_node.value
+            if not isinstance(key, str) or key_node.tag == 'tag:yaml.org,2002:merge':
+                continue
+            if key in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f'the key {key_node.value!r} is given twice', key_node.start_mark
+                    None, None, f'the key {key!r} is given twice', key_node.start_mark
                 )
-            seen.add(key_node.value if isinstance(key_node.value, str) else id(key_node))
+            seen.add(key)
         return super().construct_mapping(node, deep=deep)
 
 
@@ -186,7 +189,7 @@ def load_yaml(path: str | PathLike[str]) -> dict[str, Any]:
         mark = error.problem_mark or error.context_mark
         line = f'line {mark.line + 1}, column {mark.column + 1}' if mark else 'somewhere'
         raise ConfigError(file, line, None, f'not valid YAML: {error.problem}') from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(file, 'not valid YAML', None, ' '.join(str(error).split())) from error
     if data is None:
         return {}

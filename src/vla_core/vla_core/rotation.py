@@ -102,7 +102,7 @@ def quat_to_rotvec(quat_xyzw: ArrayLike) -> Array:
 
 
 def relative_rotvec(from_xyzw: ArrayLike, to_xyzw: ArrayLike) -> Array:
-    """Rotation vector (..., 3) rad, in the base frame, from one to the other: R_to = exp(v) R_from."""
+    """Base-frame rotation vector (..., 3) rad from one to the other: R_to = exp(v) R_from."""
     turn = quat_multiply(quat_normalize(to_xyzw), quat_inverse(quat_normalize(from_xyzw)))
     return quat_to_rotvec(turn)
 
