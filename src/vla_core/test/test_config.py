@@ -89,7 +89,10 @@ def test_all_kinds_of_fields_are_read():
         ({'inner': {'rate_hz': True}}, ['inner.rate_hz = True', 'expected a number']),
         ({'inner': {'rate_hz': '5'}}, ["inner.rate_hz = '5'", 'expected a number']),
         ({'inner': {'rate_hz': float('nan')}}, ['expected a finite number']),
-        ({'inner': {'rate_hz': 1, 'count': 2.5}}, ['inner.count = 2.5', 'expected a whole number']),
+        (
+            {'inner': {'rate_hz': 1, 'count': 2.5}},
+            ['inner.count = 2.5', 'expected a whole number'],
+        ),
         ({'items': [{'rate_hz': 1}, {'rat_hz': 1}]}, ['items[1].rat_hz', 'did you mean rate_hz?']),
         ({'items': 'abc'}, ['items', 'expected a list']),
         ({'pair': [1]}, ['pair', 'expected 2 entries, got 1']),
@@ -115,7 +118,9 @@ def test_every_mistake_names_the_file_the_key_and_what_is_allowed(changes, parts
 
 JUNK = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda child: st.lists(child, max_size=3) | st.dictionaries(st.text(max_size=5), child, max_size=3),
+    lambda child: (
+        st.lists(child, max_size=3) | st.dictionaries(st.text(max_size=5), child, max_size=3)
+    ),
     max_leaves=8,
 )
 

@@ -9,7 +9,15 @@ import pytest
 
 from vla_core.counters import Counters
 from vla_core.freshness import Limits
-from vla_core.health import age_item, HealthItem, Level, limit_item, rate_item, RateMeter, worst_level
+from vla_core.health import (
+    age_item,
+    HealthItem,
+    Level,
+    limit_item,
+    rate_item,
+    RateMeter,
+    worst_level,
+)
 from vla_core.stats import percentile_name, percentiles
 from vla_core.timebase import NS
 
@@ -82,7 +90,13 @@ def test_items_are_judged_by_their_thresholds():
 
 @pytest.mark.parametrize(
     'age_s, level',
-    [(0.1, Level.OK), (0.7, Level.WARN), (1.5, Level.ERROR), (4, Level.STALE), (None, Level.STALE)],
+    [
+        (0.1, Level.OK),
+        (0.7, Level.WARN),
+        (1.5, Level.ERROR),
+        (4, Level.STALE),
+        (None, Level.STALE),
+    ],
 )
 def test_age_item_follows_the_limits_of_the_contract(age_s, level):
     assert age_item('images', age_s, Limits(0.6, 1.2, 3.0)).level is level

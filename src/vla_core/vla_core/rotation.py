@@ -71,12 +71,14 @@ def quat_to_euler(quat_xyzw: ArrayLike) -> Array:
     Where b is +-90 deg only a +- r is determined; r is 0 there.
     """
     x, y, z, w = np.moveaxis(quat_normalize(quat_xyzw), -1, 0)
-    # Half sum and half difference of a and r, from the two planes the quaternion splits into.
-    plus = np.arctan2(x + z, w - y)  # (a + r) / 2, undetermined at b = +90 deg from below
-    minus = np.arctan2(x - z, w + y)  # (a - r) / 2, undetermined at b = -90 deg
-    b = 2 * np.arctan2(np.hypot(w + y, x - z), np.hypot(w - y, x + z)) - np.pi / 2
+    # The products of the three quaternions split into two planes: (w + y, x + z) is turned by half
+    # the sum of a and r and (w - y, x - z) by half their difference; the ratio of the lengths
+    # gives b.
+    plus, minus = np.arctan2(x + z, w + y), np.arctan2(x - z, w - y)
+    b = 2 * np.arctan2(np.hypot(w + y, x + z), np.hypot(w - y, x - z)) - np.pi / 2
+    # At either pole one plane shrinks to a point and its angle means nothing.
     up, down = np.pi / 2 - b < 1e-7, b + np.pi / 2 < 1e-7
-    a = np.where(up, 2 * minus, np.where(down, 2 * plus, plus + minus))
+    a = np.where(up, 2 * plus, np.where(down, 2 * minus, plus + minus))
     r = np.where(up | down, 0.0, plus - minus)
     euler: Array = np.stack([wrap_rad(a), b, wrap_rad(r)], axis=-1)
     return euler

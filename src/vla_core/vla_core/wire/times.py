@@ -31,7 +31,10 @@ def decode_time(unix_s: float) -> int:
 
 def encode_times(stamps_ns: NDArray[np.int64]) -> NDArray[np.float64]:
     """`encode_time` for an array (N,)."""
-    seconds: NDArray[np.float64] = np.asarray(stamps_ns, np.int64) / NS
+    whole, rest = np.divmod(np.asarray(stamps_ns, np.int64), NS)
+    # Not stamps / NS: numpy would first round the nanoseconds themselves to f64, which is 256 ns
+    # coarse.
+    seconds: NDArray[np.float64] = whole + rest / NS
     return _all_checked(seconds)
 
 
