@@ -15,7 +15,7 @@ setup(
     zip_safe=True,
     maintainer='The VLA suite maintainers',
     maintainer_email='maintainers@vla-suite.invalid',
-    description='The two inference nodes: vision-language features in the background, action chunks at 10 Hz.',
+    description='The inference nodes: vision-language features in background, chunks at 10 Hz.',
     license='Apache-2.0',
     entry_points={
         'console_scripts': [

@@ -1,0 +1,176 @@
+"""The fast side: one chunk of actions at every point of the 10 Hz grid, whatever the inputs do.
+
+`run` is the body of the action expert node's one worker thread. An input that is too old, an
+expert that raises or gives numbers that are not finite: the chunk is zero, says why, and is
+published on time. Nothing latches. Deliberately knows no ROS: the tick source, the expert and the
+publishing are passed in, and no decoding, logging or disk happens here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+import threading
+import time
+from typing import Protocol
+
+import numpy as np
+
+from vla_core.counters import Counters
+from vla_core.freshness import Reaction
+from vla_core.timebase import Clock, NS, Tick
+from vla_inference.engine.input_buffers import InputBuffers, Snapshot
+from vla_inference.engine.records import Chunk, Expert
+
+# More than this in one 0.1 s step (1 m, or 1 rad) is no action but a broken one: the Meca500
+# reaches 0.33 m, and turns its fastest joint by 0.87 rad. The safety limits proper belong to the
+# gate in the driver's process.
+MOST_STEP = 1.0
+
+
+class TickSource(Protocol):
+    """What `vla_core.timebase.SteadyGrid` is."""
+
+    period_ns: int
+
+    def wait(self, stop: threading.Event) -> Tick | None:
+        """Sleep to the next grid point; None once `stop` is set."""
+        ...
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """Shape of a chunk, and the seed that makes a run repeatable."""
+
+    steps: int = 8
+    dims: int = 6
+    step_period_ns: int = NS // 10
+    seed: int = 0
+
+
+class ActionLoop:
+    """Ticks, asks the expert, publishes. `run` and `step` belong to one thread.
+
+    Counters: ticks, deadline_misses, skipped_ticks, expert_failed, invalid_action, and
+    reaction_use/mark/hold/stop.
+    """
+
+    def __init__(
+        self,
+        buffers: InputBuffers,
+        expert: Expert,
+        ticks: TickSource,
+        publish: Callable[[Chunk], None],
+        settings: LoopSettings | None = None,
+        clock: Clock | None = None,
+        steady: Callable[[], int] = time.monotonic_ns,
+        idle: Callable[[int], None] = lambda remaining_ns: None,
+    ) -> None:
+        self.counters = Counters()
+        self.last: Chunk | None = None
+        self._buffers = buffers
+        self._expert = expert
+        self._ticks = ticks
+        self._publish = publish
+        self._settings = settings or LoopSettings()
+        self._clock = clock
+        self._steady = steady
+        self._idle = idle
+        self._misses = 0
+
+    def run(self, stop: threading.Event) -> None:
+        """Tick until `stop` is set."""
+        while (tick := self._ticks.wait(stop)) is not None:
+            self.step(tick)
+            self._idle(tick.deadline_steady_ns + self._ticks.period_ns - self._steady())
+
+    def step(self, tick: Tick) -> Chunk:
+        """Do one tick: take a snapshot of the inputs, infer if they allow it, publish."""
+        if tick.skipped:
+            self.counters.add('skipped_ticks', tick.skipped)
+            self._count_misses(tick.skipped)
+        begin_ns = self._steady()
+        snapshot = self._buffers.snapshot(tick.stamp_ns)
+        ready_ns = self._steady()
+        delta, reaction, reasons = self._infer(snapshot, tick.index)
+        end_ns = self._steady()
+        chunk = self._chunk(tick, snapshot, delta, reaction, reasons, (begin_ns, ready_ns, end_ns))
+        self._publish(chunk)
+        self.last = chunk
+        self.counters.add('ticks')
+        self.counters.add(f'reaction_{chunk.reaction.name.lower()}')
+        if self._steady() > tick.deadline_steady_ns + self._ticks.period_ns:
+            self._count_misses(1)
+        return chunk
+
+    def _infer(
+        self, snapshot: Snapshot, index: int
+    ) -> tuple[np.ndarray, Reaction, tuple[str, ...]]:
+        settings = self._settings
+        shape = (settings.steps, settings.dims)
+        if snapshot.inputs is None or snapshot.features is None:
+            return np.zeros(shape), snapshot.reaction, snapshot.reasons
+        problem = ''
+        try:
+            delta = self._expert.act(
+                snapshot.features.tokens, snapshot.inputs, settings.seed + index
+            )
+            problem = _invalid(delta, shape)
+        except Exception as error:  # noqa: BLE001 - whatever it is: counted, shown, and the robot holds
+            self.counters.add('expert_failed')
+            problem = f'failed: {type(error).__name__}: {_one_line(error)}'
+        else:
+            if problem:
+                self.counters.add('invalid_action')
+        if problem:
+            reaction = max(Reaction.HOLD, snapshot.reaction)
+            return np.zeros(shape), reaction, (*snapshot.reasons, f'expert: {problem} (hold)')
+        return np.asarray(delta, np.float64), snapshot.reaction, snapshot.reasons
+
+    def _chunk(
+        self,
+        tick: Tick,
+        snapshot: Snapshot,
+        delta: np.ndarray,
+        reaction: Reaction,
+        reasons: tuple[str, ...],
+        times_ns: tuple[int, int, int],
+    ) -> Chunk:
+        begin_ns, ready_ns, end_ns = times_ns
+        step_ns = self._settings.step_period_ns
+        total_ns = self._steady() - tick.deadline_steady_ns
+        return Chunk(
+            chunk_id=tick.index + 1,
+            tick_ns=tick.stamp_ns,
+            step_stamps_ns=tuple(
+                tick.stamp_ns + step * step_ns for step in range(self._settings.steps)
+            ),
+            delta=delta,
+            reaction=reaction,
+            reasons=reasons,
+            task=snapshot.task,
+            lineage=snapshot.lineage,
+            published_ns=tick.stamp_ns + total_ns if self._clock is None else self._clock.now_ns(),
+            tick_late_s=tick.late_ns / NS,
+            snapshot_s=(ready_ns - begin_ns) / NS,
+            inference_s=(end_ns - ready_ns) / NS,
+            total_s=total_ns / NS,
+            deadline_misses=self._misses,
+        )
+
+    def _count_misses(self, count: int) -> None:
+        self._misses += count
+        self.counters.add('deadline_misses', count)
+
+
+def _invalid(delta: np.ndarray, shape: tuple[int, int]) -> str:
+    """Return what is wrong with the expert's output, '' if nothing is."""
+    if np.shape(delta) != shape:
+        return f'gave shape {np.shape(delta)}, not {shape}'
+    if not np.isfinite(delta).all():
+        return 'gave numbers that are not finite'
+    most = float(np.abs(delta).max())
+    return f'gave a step of {most:.3g}, more than {MOST_STEP:g}' if most > MOST_STEP else ''
+
+
+def _one_line(error: BaseException) -> str:
+    text = ' '.join(str(error).split())
+    return text if len(text) <= 120 else text[:117] + '...'

@@ -1,0 +1,1 @@
+"""Thin lifecycle nodes around the engines: parameters, topics, wiring."""
