@@ -1,1 +1,1 @@
-"""Lifecycle drivers of robot, cameras and OCT/force sensor, and the device protocols behind them."""
+"""Lifecycle drivers of robot, cameras and OCT/force sensor, and their device protocols."""
