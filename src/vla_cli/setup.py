@@ -10,6 +10,7 @@ setup(
         ('share/ament_index/resource_index/packages', ['resource/' + package_name]),
         ('share/' + package_name, ['package.xml']),
     ],
+    package_data={'vla_cli.monitor': ['page.html']},
     install_requires=['setuptools'],
     extras_require={'test': ['pytest']},
     zip_safe=True,

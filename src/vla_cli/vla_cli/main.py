@@ -1,10 +1,91 @@
-"""The `vla` command: finds the verb and runs it."""
+"""The `vla` command: finds the verb, imports only its module, runs it.
+
+Every error a person can put right ends as one line and exit code 1. Each verb is a module under verbs/ with
+`add_arguments(parser)` and `run(args) -> int`, or with `run_raw(argv) -> int` when another program parses its options.
+"""
+
+import importlib
+import os
+import sys
+
+from vla_core.errors import did_you_mean, VlaError
+
+VERSION = '0.1.0'  # a test compares it with package.xml
+# verb: (module, one line for `vla --help`)
+VERBS = {
+    'demo': ('demo', 'the whole graph on simulated devices, with the monitor; Ctrl-C ends it'),
+    'up': ('up', 'start the stack as plain processes and keep it running'),
+    'monitor': ('monitor', 'live status of a running stack, in the terminal and as a web page'),
+    'sim': ('sim', 'the simulated lab alone: robot, cameras, sensor on their wire protocols'),
+    'bench live': ('bench_live', 'measure the running graph: rates, ages, losses, CPU, memory'),
+    'bench vlm': ('bench_vlm', 'measure the vision-language model against its computed limit'),
+    'checkpoint create': ('checkpoint_create', 'make an untrained checkpoint of a preset'),
+    'checkpoint show': ('checkpoint_show', 'print what a checkpoint holds and check its hashes'),
+}
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Run the verb named on the command line; return the exit code."""
-    raise SystemExit('vla: no verbs yet')
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        return dispatch(argv)
+    except VlaError as error:
+        sys.stderr.write(f'{error}\n')
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `vla ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def dispatch(argv: list[str]) -> int:
+    """Find the verb in one or two words and run it."""
+    if not argv or argv[0] in ('-h', '--help', 'help'):
+        sys.stdout.write(overview())
+        return 0 if argv else 1
+    if argv[0] in ('-V', '--version'):
+        sys.stdout.write(f'vla {VERSION}\n')
+        return 0
+    verb, rest = find_verb(argv)
+    module = importlib.import_module(f'vla_cli.verbs.{VERBS[verb][0]}')
+    if hasattr(module, 'run_raw'):
+        return module.run_raw(rest)
+    from vla_cli.arguments import Parser
+
+    parser = Parser(prog=f'vla {verb}', description=module.__doc__)
+    module.add_arguments(parser)
+    return module.run(parser.parse_args(rest))
+
+
+def find_verb(argv: list[str]) -> tuple[str, list[str]]:
+    """Return the verb and the remaining words; VlaError with the nearest verb when there is none."""
+    if argv[0] in VERBS:
+        return argv[0], argv[1:]
+    pair = ' '.join(argv[:2])
+    if pair in VERBS:
+        return pair, argv[2:]
+    family = [verb for verb in VERBS if verb.split()[0] == argv[0]]
+    if family:
+        second = argv[1] if len(argv) > 1 else ''
+        hint = did_you_mean(second, [verb.split()[1] for verb in family]) if second else ''
+        raise VlaError(
+            f'vla {argv[0]} needs one of: {", ".join(verb.split()[1] for verb in family)}{hint}'
+        )
+    kind = 'option' if argv[0].startswith('-') else 'verb'
+    choices = (
+        ['--help', '--version'] if kind == 'option' else [*VERBS, *(v.split()[0] for v in VERBS)]
+    )
+    hint = did_you_mean(pair, choices) or did_you_mean(argv[0], choices)
+    raise VlaError(f'vla: unknown {kind} {argv[0]}{hint}; see `vla --help`')
+
+
+def overview() -> str:
+    """Return the text of `vla --help`."""
+    lines = ['usage: vla VERB [options]      (`vla VERB --help` explains each)', '']
+    lines += [f'  {verb:<18} {summary}' for verb, (_, summary) in VERBS.items()]
+    return '\n'.join([*lines, '', '  --version          the version of the suite', ''])
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""Command lines in the house manner: a wrong option names the nearest valid one, exit code 1, no traceback.
+
+Used by every verb. It deliberately knows no verb.
+"""
+
+import argparse
+import sys
+
+from vla_core.errors import did_you_mean, VlaError
+
+
+class UsageError(VlaError):
+    """The command line cannot be understood; the text says what is valid."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse without abbreviations, raising UsageError with the nearest valid option."""
+
+    def __init__(self, **kwargs):
+        kwargs.setdefault('formatter_class', argparse.RawDescriptionHelpFormatter)
+        super().__init__(allow_abbrev=False, **kwargs)
+
+    def options(self) -> list[str]:
+        """Return every option string."""
+        return [text for action in self._actions for text in action.option_strings]
+
+    def error(self, message):
+        """Raise instead of printing the usage and exiting with 2."""
+        raise UsageError(f'{self.prog}: {message}; see `{self.prog} --help`')
+
+    def parse_args(self, args=None, namespace=None):
+        """Parse; an unknown option is a UsageError with the nearest valid one."""
+        parsed, rest = self.parse_known_args(args, namespace)
+        if rest:
+            word = rest[0].split('=')[0]
+            kind = 'option' if word.startswith('-') else 'argument'
+            hint = did_you_mean(word, self.options()) if kind == 'option' else ''
+            raise UsageError(f'{self.prog}: unknown {kind} {word}{hint}; see `{self.prog} --help`')
+        return parsed
+
+
+def positive(text: str) -> float:
+    """Return a number above 0, for argparse's `type`."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number above 0')
+    return value
+
+
+def port(text: str) -> int:
+    """Return a TCP port, for argparse's `type`."""
+    if not text.isdigit() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a port from 1 to 65535')
+    return int(text)
+
+
+def say(text: str = '') -> None:
+    """Write one line to the terminal at once."""
+    sys.stdout.write(text + '\n')
+    sys.stdout.flush()
+
+
+def complain(text: str) -> None:
+    """Write one line to stderr."""
+    sys.stderr.write(text + '\n')
+    sys.stderr.flush()

@@ -1,0 +1,1 @@
+"""The live status view: model, terminal view, web page."""

@@ -1,0 +1,79 @@
+"""Publishes what the supervisor knows (restarts, crash reasons) on /diagnostics, for rqt_runtime_monitor and bags.
+
+Started by `vla up` beside the stack: `python -m vla_cli.reporter STATUS_FILE`. It deliberately watches no process
+itself: it reads the status file, once a second.
+"""
+
+from pathlib import Path
+import sys
+import time
+
+from vla_cli.supervisor.status import ProcessStatus, read_status, StackStatus
+from vla_core.errors import VlaError
+from vla_core.health import HealthItem, Level
+
+RECENT_S = 30.0  # a restart is a warning for this long, then a number only
+
+
+def process_item(process: ProcessStatus, now_ns: int) -> HealthItem:
+    """Return the health of one process: an error while it is down, a warning for a while after a restart."""
+    values = {
+        'state': process.state,
+        'pid': str(process.pid or ''),
+        'restarts': str(process.restarts),
+        'last_end': process.exit_reason,
+        'last_stderr': process.last_stderr,
+        'log': process.log,
+    }
+    why = f'{process.exit_reason}: {process.last_stderr}'.rstrip(': ')
+    if process.state in ('waiting', 'ended', 'config error'):
+        return HealthItem(
+            process.name, Level.ERROR, f'not running ({process.state}): {why}', values
+        )
+    if process.restarts and now_ns - process.started_ns < RECENT_S * 1e9:
+        return HealthItem(
+            process.name, Level.WARN, f'restarted ({process.restarts}): {why}', values
+        )
+    text = f'running, {process.restarts} restarts' if process.restarts else 'running'
+    return HealthItem(process.name, Level.OK, text, values)
+
+
+def stack_items(status: StackStatus | None, now_ns: int) -> list[HealthItem]:
+    """Return the health of all processes of a run."""
+    if status is None or not status.alive(now_ns):
+        return [
+            HealthItem('supervisor', Level.STALE, 'the supervisor does not write its status', {})
+        ]
+    return [process_item(process, now_ns) for process in status.processes]
+
+
+def main() -> int:
+    """Publish until told to stop."""
+    import rclpy
+    from rclpy.executors import ExternalShutdownException
+    from rclpy.node import Node
+
+    from vla_ros.diagnostics import DiagnosticsPublisher
+
+    path = Path(sys.argv[1])
+
+    def items():
+        try:
+            return stack_items(read_status(path), time.time_ns())
+        except VlaError as error:
+            return [HealthItem('supervisor', Level.ERROR, str(error), {})]
+
+    rclpy.init()
+    try:
+        node = Node('process_reporter', enable_rosout=False, start_parameter_services=False)
+        DiagnosticsPublisher(node, 'supervisor', items)
+        rclpy.spin(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Starts processes, keeps them running, ends them all: no ROS in here."""

@@ -1,0 +1,91 @@
+"""Where things are: the checkout, run folders, the installed stack description, executables.
+
+Used by the verbs. It reads the environment that colcon's setup files made and imports nothing of ROS.
+"""
+
+from datetime import datetime
+import os
+from pathlib import Path
+import shutil
+
+from vla_core.errors import VlaError
+from vla_core.stack import Process
+
+BRINGUP = 'vla_bringup'
+LATEST = 'latest_run'  # `latest` belongs to colcon
+
+
+def root() -> Path:
+    """Return the checkout whose install folder is sourced; the current folder when there is none."""
+    for prefix in os.environ.get('COLCON_PREFIX_PATH', '').split(os.pathsep):
+        if prefix and (Path(prefix).parent / 'launch' / 'stack.yaml').is_file():
+            return Path(prefix).parent
+    return Path.cwd()
+
+
+def prefixes() -> list[Path]:
+    """Return the installation prefixes, the uppermost overlay first."""
+    return [
+        Path(item) for item in os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep) if item
+    ]
+
+
+def default_stack() -> Path:
+    """Return the installed stack.yaml."""
+    for prefix in prefixes():
+        path = prefix / 'share' / BRINGUP / 'stack.yaml'
+        if path.is_file():
+            return path
+    raise VlaError(
+        f'the package {BRINGUP} is not installed here: run `make setup`, or source '
+        'install/setup.bash, or give --stack FILE'
+    )
+
+
+def default_contract() -> Path:
+    """Return the installed contract of the demo's task."""
+    return default_stack().parent / 'config' / 'contract' / 'insertion.yaml'
+
+
+def find_executable(package: str, executable: str) -> str:
+    """Return the path of a package's executable, or of one in PATH when `package` is ''."""
+    if not package:
+        found = shutil.which(executable)
+        if found is None:
+            raise VlaError(f'{executable} is not in PATH: source install/setup.bash')
+        return found
+    for prefix in prefixes():
+        path = prefix / 'lib' / package / executable
+        if os.access(path, os.X_OK):
+            return str(path)
+    raise VlaError(f'the package {package} has no executable {executable} here: run `make setup`')
+
+
+def command(process: Process) -> tuple[str, ...]:
+    """Return the whole command line of a process."""
+    return (find_executable(process.package, process.executable), *process.command_tail)
+
+
+def new_run_dir(log_dir: Path | None) -> Path:
+    """Create the folder of this run, log/run-<date>-<time>, and point log/latest_run at it."""
+    base = log_dir or root() / 'log'
+    name = datetime.now().strftime('run-%Y%m%d-%H%M%S')
+    try:
+        for suffix in ('', *(f'-{number}' for number in range(2, 100))):
+            path = base / (name + suffix)
+            if not path.exists():
+                path.mkdir(parents=True)
+                break
+        link = base / f'.{LATEST}.{os.getpid()}'
+        link.symlink_to(path.name)
+        os.replace(link, base / LATEST)
+    except OSError as error:
+        raise VlaError(
+            f'{base}: cannot make a folder for logs there ({error.strerror}); give --log-dir DIR'
+        ) from error
+    return path
+
+
+def latest_run_dir(log_dir: Path | None = None) -> Path:
+    """Return the folder of the newest run, which may not exist."""
+    return (log_dir or root() / 'log') / LATEST
