@@ -47,6 +47,11 @@ class WindowSpec:
         """How far from its slot a sample may be."""
         return TOLERANCE_PERIODS * max(self.slot_ns, source_period_ns)
 
+    def reach_ns(self, end_ns: int, source_period_ns: int) -> tuple[int, int]:
+        """Times (after, up to) of the samples that the window ending at `end_ns` may use."""
+        tolerance_ns = int(self.tolerance_ns(source_period_ns))
+        return end_ns - self.duration_ns - tolerance_ns, end_ns + tolerance_ns
+
 
 @dataclass(frozen=True, eq=False)
 class Window:
@@ -66,8 +71,7 @@ class Window:
 def read_window(ring: SampleRing, tick_ns: int, spec: WindowSpec, source_period_ns: int) -> Window:
     """Slice what the tick's window needs out of the ring, and resample it."""
     end_ns = spec.end_ns(tick_ns)
-    reach_ns = int(spec.slot_ns + spec.tolerance_ns(source_period_ns)) + 1
-    stamps, values = ring.slice(end_ns - spec.duration_ns - reach_ns, end_ns + reach_ns)
+    stamps, values = ring.slice(*spec.reach_ns(end_ns, source_period_ns))
     return resample(stamps, values, end_ns, spec, source_period_ns)
 
 
@@ -84,10 +88,10 @@ def resample(
     phase of the source where it runs at the slots' rate: then every slot has exactly one sample,
     whatever the phase, and a lost sample is exactly one masked slot. Each slot takes the nearest
     sample within `tolerance_ns`, which may lie that much outside the window. Samples that are not
-    finite are as good as lost. Pass samples from one slot and tolerance before the window to as
-    much after it (`read_window` does).
+    finite are as good as lost. The samples of `spec.reach_ns` are needed, in any order; more
+    change nothing.
     """
-    stamps, values = _clean(stamps, values, end_ns, spec)
+    stamps, values = _clean(stamps, values, *spec.reach_ns(end_ns, source_period_ns))
     offsets = stamps - end_ns  # small numbers from here on: exact in float64
     shift_ns = _phase_shift(offsets, spec)
     numbers = np.arange(1 - spec.samples, 1, dtype=np.float64)
@@ -96,8 +100,7 @@ def resample(
     result = np.zeros((spec.samples, values.shape[1]), np.float32)
     used = np.unique(nearest[mask])
     if len(used):
-        # Index of the slot whose sample each slot shows: its own or that of the last real one
-        # before.
+        # The slot whose sample each slot shows: its own, or the last real one before it.
         shown = np.maximum.accumulate(np.where(mask, np.arange(spec.samples), -1))
         filled = shown >= 0
         result[filled] = values[nearest[shown[filled]]]
@@ -113,12 +116,15 @@ def resample(
 
 
 def _clean(
-    stamps: NDArray[np.int64], values: NDArray[np.float32], end_ns: int, spec: WindowSpec
+    stamps: NDArray[np.int64], values: NDArray[np.float32], after_ns: int, until_ns: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Sort, drop double stamps and what is not finite."""
+    """Keep what the window may use: sort, drop double stamps and what is not finite."""
     stamps = np.asarray(stamps, np.int64)
     if stamps.ndim != 1 or values.ndim != 2 or len(values) != len(stamps):
         raise ValueError(f'expected (N,) and (N, C), got {stamps.shape} and {values.shape}')
+    within = (stamps > after_ns) & (stamps <= until_ns)
+    if not within.all():
+        stamps, values = stamps[within], values[within]
     if not (stamps[1:] > stamps[:-1]).all():
         stamps, first = np.unique(stamps, return_index=True)
         values = values[first]
