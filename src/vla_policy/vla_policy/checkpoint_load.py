@@ -1,0 +1,142 @@
+"""Loading the two halves of the policy from a checkpoint, strictly.
+
+Used through `vla_policy.checkpoint` by the nodes, evaluation and training. The expert's process
+never imports transformers. Files, keys, shapes, types and hashes must all be as written, else
+CheckpointError.
+"""
+
+from os import PathLike
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from vla_core.errors import VlaError
+from vla_policy import manifest
+from vla_policy.checkpoint_format import (
+    BACKBONE,
+    EXPERT,
+    Manifest,
+    NORMALIZATION,
+    POOLING,
+    read_manifest,
+)
+from vla_policy.encoder import VisionLanguageEncoder
+from vla_policy.errors import CheckpointError
+from vla_policy.expert.expert import ActionExpert
+from vla_policy.normalization import load_normalization
+from vla_policy.pooling import build_pooling
+from vla_policy.runner import Mode
+
+DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
+
+
+def load_expert(
+    folder: str | PathLike[str], device: str | torch.device = 'cpu', verify: bool = True
+) -> ActionExpert:
+    """Load the action expert in float32. Imports no transformers."""
+    info = read_manifest(folder)
+    manifest.check_files(info.folder, info.files, (EXPERT, NORMALIZATION), content=verify)
+    config = info.policy.expert
+    statistics = load_normalization(
+        info.folder / NORMALIZATION, ActionExpert.statistics_widths(config)
+    )
+    expert = ActionExpert(config, statistics)
+    _load_weights(expert, info.folder / EXPERT)
+    return expert.to(device).eval().requires_grad_(False)
+
+
+def load_vlm(
+    folder: str | PathLike[str],
+    device: str | torch.device = 'cpu',
+    dtype: str = 'auto',
+    verify: bool = True,
+    mode: Mode = 'eager',
+) -> VisionLanguageEncoder:
+    """Load the vision-language encoder; `dtype` float32, bfloat16, float16 or auto, see `choose_dtype`."""
+    from vla_policy.backbones.registry import load_backbone
+
+    info = read_manifest(folder)
+    manifest.check_files(info.folder, info.files, (BACKBONE + '/', POOLING), content=verify)
+    target = torch.device(device)
+    if target.type == 'cuda' and not torch.cuda.is_available():
+        raise VlaError('device cuda: this machine has no usable CUDA device; use device cpu')
+    source = _backbone_source(info, verify)
+    backbone = load_backbone(
+        info.policy.backbone.kind, source, target, choose_dtype(dtype, target)
+    )
+    if backbone.width != info.policy.expert.feature_width:
+        raise CheckpointError(
+            source,
+            f'gives features of width {backbone.width}, the expert wants '
+            f'{info.policy.expert.feature_width}',
+            'use the backbone it was made with',
+        )
+    pooling = build_pooling(info.policy.pooling, backbone.width)
+    if list(pooling.state_dict()):
+        if POOLING not in info.files:
+            raise CheckpointError(info.folder / POOLING, 'missing', manifest.REMEDY)
+        _load_weights(pooling, info.folder / POOLING)
+    return VisionLanguageEncoder(backbone, pooling, mode=mode)
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Resolve a dtype's name; auto is bfloat16 where the device multiplies it natively, else float32."""
+    if name != 'auto':
+        if name not in DTYPES:
+            raise VlaError(f'dtype {name!r}: expected auto, {", ".join(DTYPES)}')
+        return DTYPES[name]
+    native = (
+        torch.cuda.is_bf16_supported()
+        if device.type == 'cuda'
+        else device.type == 'cpu' and torch.cpu._is_avx512_bf16_supported()
+    )
+    return torch.bfloat16 if native else torch.float32
+
+
+def _backbone_source(info: Manifest, verify: bool) -> str | Path:
+    config = info.policy.backbone
+    if config.source is None:
+        return info.folder / BACKBONE
+    if verify:
+        for name, digest in config.files.items():
+            path = Path(config.source) / name
+            if not path.is_file():
+                raise CheckpointError(
+                    path, 'missing; the checkpoint refers to it', 'restore the backbone folder'
+                )
+            if manifest.hash_file(path).sha256 != digest:
+                raise CheckpointError(
+                    path,
+                    'is not the file the checkpoint was made with',
+                    'restore the backbone folder, or make a new checkpoint',
+                )
+    return config.source
+
+
+def _load_weights(module: nn.Module, path: Path) -> None:
+    """Load a safetensors file whose keys, shapes and types are exactly the module's."""
+    from safetensors.torch import load_file
+
+    try:
+        found = load_file(path)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(path, f'cannot be read ({error})', manifest.REMEDY) from error
+    wanted = module.state_dict()
+    missing, unexpected = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
+    if missing or unexpected:
+        texts = [
+            f'{len(keys)} weights are {what}, such as {keys[0]}'
+            for what, keys in (('missing', missing), ('unexpected', unexpected))
+            if keys
+        ]
+        raise CheckpointError(path, ' and '.join(texts), manifest.REMEDY)
+    for key, value in wanted.items():
+        if found[key].shape != value.shape or found[key].dtype != value.dtype:
+            raise CheckpointError(
+                path,
+                f'{key} is {found[key].dtype} {tuple(found[key].shape)}, the architecture wants '
+                f'{value.dtype} {tuple(value.shape)}',
+                manifest.REMEDY,
+            )
+    module.load_state_dict(found)

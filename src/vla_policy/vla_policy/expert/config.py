@@ -1,0 +1,59 @@
+"""Sizes and choices of the action expert, as stored in a checkpoint's policy.json.
+
+Read by every module of this package; deliberately holds no defaults for what the contract and the
+backbone fix (views, window, state, chunk, feature width): those are filled in when a checkpoint is
+made.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+HeadKind = Literal['flow', 'diffusion', 'regression']
+HEADS: tuple[HeadKind, ...] = ('flow', 'diffusion', 'regression')
+
+
+@dataclass(frozen=True)
+class ExpertConfig:
+    """Shapes of the inputs and outputs, then the architecture."""
+
+    views: int
+    tokens_per_view: int  # 0: one mean over everything
+    feature_width: int
+    samples: int  # of the sensor window
+    channels: int  # force and A-scan
+    state_width: int
+    steps: int  # of an action chunk
+    dims: int  # of an action
+    head: HeadKind = 'flow'
+    width: int = 128
+    attention_heads: int = 4
+    trunk_layers: int = 2
+    decoder_layers: int = 2
+    mlp_ratio: int = 3
+    sensor_convs: int = 3  # each halves the window's time axis
+    use_age: bool = True  # off: ages and mask fraction read as zero, for the ablation
+    flow_steps: int = 5  # Euler steps
+    diffusion_steps: int = 100  # of training, cosine schedule (legacy figure)
+    ddim_steps: int = 10  # of sampling (legacy figure)
+
+    def __post_init__(self) -> None:
+        counts = {
+            name: value
+            for name, value in vars(self).items()
+            if isinstance(value, int) and name not in ('tokens_per_view', 'use_age')
+        }
+        for name, value in counts.items():
+            if value < 1:
+                raise ValueError(f'{name} must be at least 1, not {value}')
+        if self.width % (2 * self.attention_heads):
+            raise ValueError(
+                f'width {self.width} must be a multiple of twice attention_heads '
+                f'({self.attention_heads})'
+            )
+        if self.ddim_steps > self.diffusion_steps:
+            raise ValueError('ddim_steps must not exceed diffusion_steps')
+
+    @property
+    def feature_tokens(self) -> int:
+        """Feature tokens the expert expects, the text token included."""
+        return self.views * self.tokens_per_view + 1

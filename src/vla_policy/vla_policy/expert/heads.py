@@ -1,0 +1,178 @@
+"""The three action heads on one decoder: flow matching, diffusion, regression.
+
+`loss` is for training, `sample` for control and evaluation; both work on normalised actions (B,
+steps, dims) and a condition (B, N, width) from the trunk. A head's random numbers come from the
+given generator only. Deliberately knows no units.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import nn
+import torch.nn.functional as F
+
+from vla_policy.expert.config import ExpertConfig
+from vla_policy.expert.layers import DecoderBlock, perceptron, sinusoids
+
+TIME_WAVES = 8
+CLEAN_LIMIT = (
+    5.0  # normalised actions beyond five standard deviations are not believed (diffusion only)
+)
+
+
+class Head(Protocol):
+    """What training, control and evaluation need of a head; every head is an nn.Module too."""
+
+    def loss(
+        self, cond: torch.Tensor, target: torch.Tensor, generator: torch.Generator | None = None
+    ) -> torch.Tensor:
+        """Return the loss (B,) of each sample against actions `target` (B, steps, dims)."""
+        ...
+
+    def sample(self, cond: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Draw actions (B, steps, dims)."""
+        ...
+
+
+class Decoder(nn.Module):
+    """Tokens of the chunk's steps, told a time in 0..1, ask the condition; returns (B, steps, dims)."""
+
+    def __init__(self, config: ExpertConfig) -> None:
+        super().__init__()
+        self.shape = (config.steps, config.dims)
+        self.action = nn.Linear(config.dims, config.width)
+        self.step = nn.Parameter(torch.randn(config.steps, config.width) * 0.02)
+        self.time = perceptron(2 * TIME_WAVES, config.width, config.width)
+        self.blocks = nn.ModuleList(
+            DecoderBlock(config.width, config.attention_heads, config.mlp_ratio)
+            for _ in range(config.decoder_layers)
+        )
+        self.norm = nn.LayerNorm(config.width)
+        self.out = nn.Linear(config.width, config.dims)
+
+    def remember(self, cond: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Keys and values of the condition for each block: once for a whole sampling loop."""
+        return [block.cross_attention.remember(cond) for block in self.blocks]
+
+    def forward(
+        self,
+        actions: torch.Tensor,
+        time: torch.Tensor,
+        memory: list[tuple[torch.Tensor, torch.Tensor]],
+    ) -> torch.Tensor:
+        """Decode actions (B, steps, dims) at time (B,)."""
+        tokens = (
+            self.action(actions) + self.step + self.time(sinusoids(time, TIME_WAVES, 2.0))[:, None]
+        )
+        for block, remembered in zip(self.blocks, memory):
+            tokens = block(tokens, remembered)
+        return self.out(self.norm(tokens))
+
+
+class FlowHead(nn.Module):
+    """Flow matching along straight lines from noise (time 0) to action (time 1); Lipman et al. 2210.02747."""
+
+    def __init__(self, config: ExpertConfig) -> None:
+        super().__init__()
+        self.decoder = Decoder(config)
+        self.steps = config.flow_steps
+
+    def loss(
+        self, cond: torch.Tensor, target: torch.Tensor, generator: torch.Generator | None = None
+    ) -> torch.Tensor:
+        """See `Head`: mean square error of the velocity at a random time."""
+        noise = _noise(target.shape, cond, generator)
+        time = torch.rand(len(target), generator=generator, device=cond.device)
+        mixed = torch.lerp(noise, target, time[:, None, None])
+        velocity = self.decoder(mixed, time, self.decoder.remember(cond))
+        return (velocity - (target - noise)).square().mean((1, 2))
+
+    def sample(self, cond: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """See `Head`: Euler steps from noise."""
+        actions = _noise((len(cond), *self.decoder.shape), cond, generator)
+        memory = self.decoder.remember(cond)
+        for step in range(self.steps):
+            time = actions.new_full((len(cond),), step / self.steps)
+            actions = actions + self.decoder(actions, time, memory) / self.steps
+        return actions
+
+
+class DiffusionHead(nn.Module):
+    """Denoising diffusion with a cosine schedule (Nichol and Dhariwal 2102.09672), sampled by DDIM (2010.02502)."""
+
+    def __init__(self, config: ExpertConfig) -> None:
+        super().__init__()
+        self.decoder = Decoder(config)
+        self.train_steps, self.steps = config.diffusion_steps, config.ddim_steps
+        at = torch.arange(config.diffusion_steps + 1, dtype=torch.float64) / config.diffusion_steps
+        curve = torch.cos((at + 0.008) / 1.008 * torch.pi / 2).square()
+        kept = (curve[1:] / curve[0]).clamp(min=1e-4)  # share of the signal after step 1..T
+        self.register_buffer('kept', kept.float(), persistent=False)
+
+    def loss(
+        self, cond: torch.Tensor, target: torch.Tensor, generator: torch.Generator | None = None
+    ) -> torch.Tensor:
+        """See `Head`: mean square error of the noise at a random step."""
+        noise = _noise(target.shape, cond, generator)
+        step = torch.randint(
+            self.train_steps, (len(target),), generator=generator, device=cond.device
+        )
+        kept = self.kept[step][:, None, None]
+        noisy = kept.sqrt() * target + (1 - kept).sqrt() * noise
+        guess = self.decoder(noisy, self._time(step), self.decoder.remember(cond))
+        return (guess - noise).square().mean((1, 2))
+
+    def sample(self, cond: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """See `Head`: deterministic DDIM steps from noise."""
+        actions = _noise((len(cond), *self.decoder.shape), cond, generator)
+        memory = self.decoder.remember(cond)
+        steps = torch.linspace(self.train_steps - 1, 0, self.steps).round().long().tolist()
+        for step, following in zip(steps, [*steps[1:], None]):
+            time = self._time(torch.full((len(cond),), step, device=cond.device))
+            guess, kept = self.decoder(actions, time, memory), self.kept[step]
+            clean = ((actions - (1 - kept).sqrt() * guess) / kept.sqrt()).clamp(
+                -CLEAN_LIMIT, CLEAN_LIMIT
+            )
+            if following is None:
+                return clean
+            kept_next = self.kept[following]
+            guess = (actions - kept.sqrt() * clean) / (
+                1 - kept
+            ).sqrt()  # agrees with the clamped action
+            actions = kept_next.sqrt() * clean + (1 - kept_next).sqrt() * guess
+        return actions
+
+    def _time(self, step: torch.Tensor) -> torch.Tensor:
+        return (step + 1) / self.train_steps
+
+
+class RegressionHead(nn.Module):
+    """One pass of the decoder on empty actions; smooth L1."""
+
+    def __init__(self, config: ExpertConfig) -> None:
+        super().__init__()
+        self.decoder = Decoder(config)
+
+    def loss(
+        self, cond: torch.Tensor, target: torch.Tensor, generator: torch.Generator | None = None
+    ) -> torch.Tensor:
+        """See `Head`; uses no random numbers."""
+        return F.smooth_l1_loss(self.sample(cond), target, reduction='none').mean((1, 2))
+
+    def sample(self, cond: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """See `Head`; the same condition always gives the same actions."""
+        empty = cond.new_zeros((len(cond), *self.decoder.shape))
+        return self.decoder(empty, cond.new_zeros(len(cond)), self.decoder.remember(cond))
+
+
+def build_head(config: ExpertConfig) -> FlowHead | DiffusionHead | RegressionHead:
+    """Make the head that the configuration names."""
+    return {'flow': FlowHead, 'diffusion': DiffusionHead, 'regression': RegressionHead}[
+        config.head
+    ](config)
+
+
+def _noise(
+    shape: tuple[int, ...], like: torch.Tensor, generator: torch.Generator | None
+) -> torch.Tensor:
+    return torch.randn(shape, generator=generator, device=like.device, dtype=like.dtype)
