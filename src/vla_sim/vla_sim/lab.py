@@ -1,0 +1,182 @@
+"""The lab in one process, without sockets: physics of arm and needle, cameras and sensor.
+
+The world process steps it on the wire side; tests and headless evaluation use it directly, faster than real
+time. Everything is determined by the seed and the commands. Deliberately knows no clock: time is counted
+in physics steps of `PHYSICS_STEP_S`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vla_sim import kinematics as kin
+from vla_sim import mjcf_arm
+from vla_sim import mjcf_lab
+from vla_sim import scene as sc
+from vla_sim.engine import mujoco
+from vla_sim.expert import Expert, Setpoint
+from vla_sim.oct_signal import OctSignal
+from vla_sim.renderer import LabRenderer
+from vla_sim.tissue import Contact, FAR_M, Surface, Tissue
+
+PHYSICS_STEP_S = mjcf_lab.PHYSICS_STEP_S
+VIEWS = mjcf_lab.VIEWS
+_LEAD_S = mjcf_arm.SERVO_KV / mjcf_arm.SERVO_KP
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What only a simulator knows. Metres, rad, base frame unless said otherwise."""
+
+    time_s: float
+    joint_rad: Array  # (6,)
+    tip_m: Array  # (3,)
+    tip_rotation: Array  # (3, 3), z along the needle
+    depth_m: float  # of the tip along the trocar's axis; negative before the opening
+    radial_m: float  # of the tip from that axis
+    angle_rad: float  # between needle and axis
+    contact: Contact
+    inside: bool
+    valve_open: bool
+    tissue_punctured: bool
+
+
+class Lab:
+    """One scene and its arm. Single-threaded; rendering too belongs to the thread that first rendered."""
+
+    def __init__(
+        self, seed: int = 0, width: int = 640, height: int = 360, ranges: sc.SceneRanges = sc.SceneRanges()
+    ) -> None:
+        self._size = (width, height)
+        self._ranges = ranges
+        self._renderer: LabRenderer | None = None
+        self.model = mjcf_lab.compile_model(width, height)
+        self.data = mujoco.MjData(self.model)
+        self._applier = mjcf_lab.SceneApplier(self.model)
+        self._tip = self.model.site('needle_tip').id
+        self._link6 = self.model.body('link6').id
+        self.reset(seed)
+
+    def reset(self, seed: int, joint_rad: Array | None = None, script_start_s: float = 0.0) -> None:
+        """Draw the scene of `seed` and put the arm at rest.
+
+        joint_rad (6,): by default where the expert begins its cycle. script_start_s: the script's time at
+        this instant; begin at the start of a cycle, since a needle does not appear inside an eye.
+        """
+        self.scene = sc.draw_scene(seed, self._ranges)
+        self.expert = Expert(self.scene, PHYSICS_STEP_S)
+        self._sensor = OctSignal(seed)
+        self._samples = self._pictures = self._steps = 0
+        self._script_start_s = script_start_s
+        self._tissue = Tissue(self.scene)
+        self._contact = Contact(FAR_M, Surface.NOTHING, 0.0)
+        self._to_trocar = self.scene.trocar_rotation.T.copy()
+        mujoco.mj_resetData(self.model, self.data)
+        self._applier.apply(self.data, self.scene)
+        start = self.setpoint().joint_rad if joint_rad is None else np.asarray(joint_rad, dtype=float)
+        self.data.qpos[:] = self._target = start
+        self._previous_depth = None
+        self.command(start)
+        mujoco.mj_forward(self.model, self.data)
+        self._feel()
+
+    def command(self, joint_rad: Array, joint_rad_s: Array | None = None) -> None:
+        """Set the servos' target (6,) rad, cut to the joint limits, with its speed (6,) rad/s as feed-forward.
+
+        The servos are heavily damped (kv / kp = 0.1 s); the feed-forward takes their lag away.
+        """
+        target = np.clip(joint_rad, kin.JOINT_MIN_RAD, kin.JOINT_MAX_RAD)
+        self._target = target
+        self.data.ctrl[:] = target if joint_rad_s is None else target + _LEAD_S * joint_rad_s
+
+    def step(self, steps: int = 1) -> None:
+        """Advance the physics by `steps` x PHYSICS_STEP_S."""
+        for _ in range(steps):
+            mujoco.mj_step(self.model, self.data)
+            self._steps += 1
+            # mj_step leaves the kinematics one step behind qpos.
+            mujoco.mj_kinematics(self.model, self.data)
+            self._feel()
+
+    def follow_expert(self, steps: int = 1) -> None:
+        """Advance while the scripted expert commands the arm; script time runs with physics time."""
+        for _ in range(steps):
+            setpoint = self.setpoint()
+            self.command(setpoint.joint_rad, setpoint.joint_rad_s)
+            self.step()
+
+    def setpoint(self) -> Setpoint:
+        """What the scripted expert wants at this instant."""
+        return self.expert.at(self._script_start_s + self.time_s)
+
+    def _feel(self) -> None:
+        """Update the needle's contact and put its force on the arm for the next step."""
+        tip, along = self._tip_and_direction()
+        local = (self._to_trocar @ (tip - self.scene.opening_m)).tolist()
+        local_along = (self._to_trocar @ along).tolist()
+        previous = local[2] if self._previous_depth is None else self._previous_depth
+        self._previous_depth = local[2]
+        self._contact = self._tissue.update(local, local_along, (local[2] - previous) / PHYSICS_STEP_S)
+        self._local, self._local_along = local, local_along
+        # Through the needle's own axis, on which link 6's centre of mass nearly lies.
+        self.data.xfrc_applied[self._link6, :3] = -self._contact.force_n * along
+
+    def _tip_and_direction(self) -> tuple[Array, Array]:
+        return self.data.site_xpos[self._tip], self.data.site_xmat[self._tip].reshape(3, 3)[:, 2]
+
+    @property
+    def time_s(self) -> float:
+        """Physics time since the reset."""
+        return self._steps * PHYSICS_STEP_S
+
+    @property
+    def joint_rad(self) -> Array:
+        """Joint angles (6,), a copy."""
+        return self.data.qpos.copy()
+
+    def tcp_pose(self) -> tuple[Array, Array]:
+        """Needle tip in the base frame: position (3,) m, rotation (3, 3), copies."""
+        return self.data.site_xpos[self._tip].copy(), self.data.site_xmat[self._tip].reshape(3, 3).copy()
+
+    def truth(self) -> Truth:
+        """Everything about the present instant."""
+        position, rotation = self.tcp_pose()
+        x, y, depth = self._local
+        tissue = self._tissue
+        return Truth(
+            self.time_s, self.joint_rad, position, rotation, depth, float(np.hypot(x, y)),
+            float(np.arccos(np.clip(self._local_along[2], -1.0, 1.0))),
+            self._contact, tissue.inside, tissue.valve_open, tissue.tissue_punctured,
+        )  # fmt: skip
+
+    @property
+    def contact(self) -> Contact:
+        """The needle's contact after the last step."""
+        return self._contact
+
+    def sample_sensor(self) -> tuple[float, NDArray[np.float32]]:
+        """One sensor sample: force (sensor units) and A-scan (1025,) float32."""
+        contact = self._contact
+        force, profile = self._sensor.synthesise(
+            np.array([self._samples]), np.array([self.time_s]), np.array([contact.distance_m]),
+            np.array([int(contact.surface)]), np.array([contact.force_n]),
+        )  # fmt: skip
+        self._samples += 1
+        return float(force[0]), profile[0]
+
+    def render(self, view: str, noise: bool = True) -> NDArray[np.uint8]:
+        """Picture (H, W, 3) uint8 RGB of a view; a copy. GraphicsError where there is no GL."""
+        if self._renderer is None:
+            self._renderer = LabRenderer(self.model, *self._size)
+        mujoco.mj_camlight(self.model, self.data)
+        self._pictures += 1
+        return self._renderer.render(self.data, view, self._pictures if noise else None).copy()
+
+    def close(self) -> None:
+        """Free the GL context, if there is one."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None

@@ -1,0 +1,106 @@
+"""The robot's state on the wire: ZMQ PUB, two frames, at a fixed rate.
+
+Lives in the world process, which calls `emit_due`. Pose: needle tip (the robot's tool is set to it) in the
+base frame. Deliberately takes no commands: the legacy sender has none.
+"""
+
+import numpy as np
+import zmq
+
+from vla_core.errors import DeviceError
+from vla_core.timebase import NS
+from vla_core.wire import robot_state
+from vla_sim import kinematics as kin
+from vla_sim.faults import Channel, FaultPlan, Message
+from vla_sim.options import SimOptions
+from vla_sim.shared import COLUMNS, SharedState
+
+ENCODER_NOISE_RAD = 4e-6  # a still arm's readings are not constant
+
+
+class RobotStream:
+    """Publishes one state a period; single-threaded."""
+
+    def __init__(self, options: SimOptions, shared: SharedState) -> None:
+        """Bind the port; DeviceError with one clear line if it is taken."""
+        self._shared = shared
+        self._counters = shared.counters('robot')
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.PUB)
+        self._socket.setsockopt(zmq.LINGER, 200)
+        self._socket.setsockopt(zmq.SNDHWM, 1000)
+        address = f'tcp://{options.bind}:{options.robot_port}'
+        try:
+            self._socket.bind(address)
+        except zmq.ZMQError as error:
+            self.close()
+            raise DeviceError(
+                f'robot: cannot listen on {address}: {error.strerror}; stop the program that uses the port, '
+                'or choose another with --robot-port'
+            ) from error
+        self._rate_hz = options.robot_rate
+        self._channel = Channel(
+            FaultPlan('robot', options.faults), self._counters, self._send, corrupt, (options.seed, 1)
+        )
+        self._rng = np.random.default_rng([options.seed, 0x20B0])
+        self._index = 0
+        self._start_ns = 0
+        self._last: np.ndarray | None = None
+
+    def start(self, start_ns: int) -> None:
+        """Lay the schedule."""
+        self._start_ns = start_ns
+
+    @property
+    def due_ns(self) -> int:
+        """Steady time of the next state."""
+        return self._start_ns + int(self._index * NS / self._rate_hz)
+
+    def emit_due(self, now_ns: int) -> None:
+        """Publish every state that is due; after a stall, all that were missed."""
+        while self.due_ns <= now_ns:
+            self._emit(self.due_ns, now_ns)
+            self._index += 1
+        self._channel.poll(now_ns)
+
+    def _emit(self, sample_ns: int, now_ns: int) -> None:
+        time_s = (sample_ns - self._start_ns) / NS
+        states, outside = self._shared.states_at(np.array([sample_ns]))
+        if outside:
+            self._counters.add('out_of_ring', outside)
+        joints = states[0, COLUMNS.joint] + ENCODER_NOISE_RAD * self._rng.standard_normal(6)
+        if self._last is not None and self._channel.frozen(time_s):
+            self._counters.add('frozen')
+            joints = self._last
+        self._last = joints
+        position, rotation = kin.forward(joints)
+        origin_ns = int(self._shared.unix_ns(sample_ns))
+        state = robot_state.RobotState(
+            origin_ns, int(self._shared.unix_ns(now_ns)), 0.0, joints, position, kin.euler_rad(rotation)
+        )
+        self._counters.sent(1, origin_ns, origin_ns)
+        self._channel.push((robot_state.TOPIC, robot_state.encode(state)), 1, now_ns, time_s)
+
+    def _send(self, message: Message) -> bool:
+        try:
+            self._socket.send_multipart(message, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Send what is held back and close the socket."""
+        if hasattr(self, '_channel'):
+            self._channel.drain()
+        self._context.destroy(linger=200)
+
+
+def corrupt(message: Message, rng: np.random.Generator) -> Message:
+    """A damaged robot state: cut, too long, or with a NaN among its joints."""
+    topic, payload = message
+    choice = rng.integers(0, 3)
+    if choice == 0:
+        return topic, payload[: rng.integers(0, len(payload))]
+    if choice == 1:
+        return topic, payload + b'\0' * int(rng.integers(1, 64))
+    return topic, payload[:20] + np.array([np.nan], dtype='<f4').tobytes() + payload[24:]
