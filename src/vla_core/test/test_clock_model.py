@@ -17,7 +17,7 @@ MS = 1_000_000
 
 @dataclass
 class Link:
-    """True time, a remote clock that is off and drifts, a local clock, and a network that queues."""
+    """A remote clock that is off and drifts, our clock, and a network that queues."""
 
     model: EstimatedClock
     offset_ns: int = 0  # local minus remote
