@@ -45,8 +45,9 @@ class SampleRing:
         self.capacity = capacity
         self._lock = threading.Lock()
         self._pool = np.zeros((capacity, width), dtype)
-        # Sorted stamps and their rows are _index[_head:_tail]; room for 2 x capacity, so that the
-        # move to the front happens once in `capacity` samples and costs 16 bytes a sample.
+        # Sorted stamps and the rows they belong to are [_head:_tail] of these; room for 2 x
+        # capacity, so that the move to the front happens once in `capacity` samples and costs 16
+        # bytes a sample.
         self._stamps = np.zeros(2 * capacity, np.int64)
         self._slots = np.zeros(2 * capacity, np.int64)
         self._head = 0
