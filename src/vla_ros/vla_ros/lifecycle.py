@@ -174,9 +174,11 @@ class VlaLifecycleNode(LifecycleNode):
             self.get_logger().fatal(
                 f'unexpected {type(error).__name__}: {one_line(error)}\n{trace}'
             )
-        if self.context.ok():
-            self._diagnostics.publish()
-        self.on_failure(error)
+        try:
+            if self.context.ok():
+                self._diagnostics.publish()
+        finally:  # what is broken may be the diagnostics
+            self.on_failure(error)
 
     # Lifecycle machinery
     # ---------------------------------------------------------------------------------------

@@ -29,8 +29,8 @@ from vla_core.errors import ConfigError, did_you_mean
 
 T = TypeVar('T')
 BRINGUP_PACKAGE = 'vla_bringup'
-# Declared by rclpy itself or read by it before any declaration: never unknown.
-_RCLPY_OWN = ('use_sim_time', 'start_type_description_service')
+# Declared by rclpy itself or by the lifecycle base: never unknown.
+_OF_EVERY_NODE = ('use_sim_time', 'start_type_description_service', 'autostart')
 _RCLPY_PREFIXES = ('qos_overrides.',)
 _TYPES = {
     bool: (Parameter.Type.BOOL, 'true or false'),
@@ -219,7 +219,7 @@ def _flatten(values: Mapping, prefix: str = '') -> dict[str, Any]:
 
 def _refuse_unknown(names: Mapping, declared: Mapping, where: str) -> None:
     for name in names:
-        if name in declared or name in _RCLPY_OWN or name.startswith(_RCLPY_PREFIXES):
+        if name in declared or name in _OF_EVERY_NODE or name.startswith(_RCLPY_PREFIXES):
             continue
         value = names[name].value if isinstance(names[name], Parameter) else names[name]
         raise ConfigError(
