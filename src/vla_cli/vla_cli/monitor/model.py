@@ -161,8 +161,8 @@ class Model:
         counts = {}
         for view in self._contract.view_names:
             for record in self._diagnostics.values():
-                if record.name.rpartition(': ')[2] == view and 'received' in record.values:
-                    counts[view] = _integer(record.values['received'])
+                if record.name.rpartition(': ')[2] == view and 'received_total' in record.values:
+                    counts[view] = _integer(record.values['received_total'])
         return counts
 
     def _losses(self) -> dict[str, int]:

@@ -42,8 +42,8 @@ class Session:
         """Address of the page, '' without one."""
         return self._page.url if self._page is not None else ''
 
-    def poll_for(self, period_s: float) -> Snapshot:
-        """Look at the topics for `period_s`; return the last snapshot."""
+    def poll_for(self, period_s: float, until=lambda: False) -> Snapshot:
+        """Look at the topics for `period_s` or until `until()`; return the last snapshot."""
         end_s = time.monotonic() + period_s
         while True:
             watched = self._page is not None and self._page.watched()
@@ -51,7 +51,7 @@ class Session:
             left_s = end_s - time.monotonic()
             time.sleep(max(0.0, min(WATCHED_PERIOD_S if watched else LOOK_PERIOD_S, left_s)))
             snapshot = self._look()
-            if time.monotonic() >= end_s:
+            if time.monotonic() >= end_s or until():
                 return snapshot
 
     def plain(self) -> list[str]:

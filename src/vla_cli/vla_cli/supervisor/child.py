@@ -34,6 +34,17 @@ class Program:
     respawn: Respawn = Respawn()
 
 
+def die_with_parent(parent: int) -> Callable[[], None]:
+    """Return what to run in a child before exec, so that it gets SIGTERM when process `parent` dies."""
+
+    def in_child():
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it died before prctl
+            os._exit(1)
+
+    return in_child
+
+
 class Child:
     """A program in its own process group, with its log. All methods: the supervisor's thread only."""
 
@@ -58,13 +69,6 @@ class Child:
         """Start it in a new process group; it gets SIGTERM when the supervisor dies."""
         self.log.new_life()
         self.log.note('start: ' + ' '.join(self.program.command))
-        parent = os.getpid()
-
-        def in_child():
-            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-            if os.getppid() != parent:  # it died before prctl
-                os._exit(1)
-
         try:
             self.process = subprocess.Popen(
                 self.program.command,
@@ -73,7 +77,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 process_group=0,
-                preexec_fn=in_child,
+                preexec_fn=die_with_parent(os.getpid()),
             )
         except OSError as error:
             raise VlaError(

@@ -72,24 +72,23 @@ def watch(args) -> None:
             watch_live(session)
 
 
-def watch_plain(session, period_s: float) -> None:
+def watch_plain(session, period_s: float = PLAIN_PERIOD_S, until=lambda: False) -> None:
     """Print a block every `period_s`."""
     if session.url:
         say(f'camera views: {session.url}')
-    while True:
-        session.poll_for(period_s)
+    while not until():
+        session.poll_for(period_s, until)
         say('\n'.join(session.plain()))
 
 
-def watch_live(session) -> None:
+def watch_live(session, until=lambda: False) -> None:
     """Draw the live view until Ctrl-C."""
     from rich.console import Console
     from rich.live import Live
-
     from vla_cli.monitor.view import render
 
     console = Console()
-    with Live(console=console, screen=True, auto_refresh=False, transient=False) as live:
-        while True:
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        while not until():
             snapshot = session.poll_for(DRAW_PERIOD_S)
             live.update(render(snapshot, console.width, console.height, session.url), refresh=True)
