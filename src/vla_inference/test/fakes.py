@@ -125,8 +125,8 @@ def sample_stamps(start_ns: int, end_ns: int, rate_hz: float = 650.0) -> np.ndar
 
 
 def sample_values(stamps_ns: np.ndarray, channels: int = 5) -> np.ndarray:
-    """Values that tell the time they were taken: multiples of the seconds since START_NS."""
-    seconds = (stamps_ns - START_NS) / NS
+    """Values that tell the time they were taken: multiples of seconds, modulo 100 s."""
+    seconds = (stamps_ns - START_NS) % (100 * NS) / NS  # float32 resolves 8 us of 100 s
     return np.stack([seconds * (n + 1) for n in range(channels)], axis=1).astype(np.float32)
 
 

@@ -124,7 +124,8 @@ def test_a_missing_input_holds_and_says_so(missing):
 
 
 AGES = [
-    ('sensor', 0.055, Reaction.MARK), ('sensor', 0.3, Reaction.HOLD), ('sensor', 1.5, Reaction.STOP),
+    ('sensor', 0.055, Reaction.MARK), ('sensor', 0.3, Reaction.HOLD),
+    ('sensor', 1.5, Reaction.STOP),
     ('robot', 0.1, Reaction.USE), ('robot', 0.2, Reaction.MARK), ('robot', 0.5, Reaction.HOLD),
     ('robot', 2.1, Reaction.STOP), ('vlm', 0.2, Reaction.USE), ('vlm', 0.7, Reaction.MARK),
     ('vlm', 1.3, Reaction.HOLD), ('vlm', 3.1, Reaction.STOP),
