@@ -42,6 +42,7 @@ class ZmqReader:
         self._context: zmq.Context | None = None
         self._socket: zmq.Socket | None = None
         self._monitor: zmq.Socket | None = None
+        self._poller = zmq.Poller()
         self.peers = 0
 
     def open(self) -> None:
@@ -51,8 +52,10 @@ class ZmqReader:
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.RCVHWM, self._hwm)
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
-        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
         self._monitor = self._socket.get_monitor_socket(_JOINED | _LEFT | _FOREIGN)
+        self._poller = zmq.Poller()
+        self._poller.register(self._socket, zmq.POLLIN)
+        self._poller.register(self._monitor, zmq.POLLIN)
         self.peers = 0
         try:
             self._attach(self._socket)
@@ -64,6 +67,7 @@ class ZmqReader:
         """Close the socket; the port is free afterwards."""
         if self._socket is not None:
             self._socket.disable_monitor()
+            self._monitor.close(linger=0)
             self._socket.close(linger=0)
         if self._context is not None:
             self._context.term()
@@ -74,10 +78,7 @@ class ZmqReader:
         """Return [(parts, receive_ns)] of what is there, at most MAX_DRAIN messages."""
         if self._socket is None or self._monitor is None:
             raise DeviceError('socket is not open')
-        poller = zmq.Poller()
-        poller.register(self._socket, zmq.POLLIN)
-        poller.register(self._monitor, zmq.POLLIN)
-        ready = dict(poller.poll(timeout_s * 1000))
+        ready = dict(self._poller.poll(timeout_s * 1000))
         if self._monitor in ready:
             self._watch()
         messages: list[tuple[list[bytes], int]] = []

@@ -87,12 +87,12 @@ class CameraDriver(VlaLifecycleNode):
     def activate(self) -> None:
         """Begin to read."""
         params = self.params
-        self._clock = make_clock(params.clock)
+        self._source_clock = make_clock(params.clock)
         limits = CameraLimits(
             params.rate_hz, params.warn_share, params.error_share, params.frozen_s, params.late_s
         )
         self._stream = CameraStream(
-            self._names, params.ignored, self._clock, limits, self._device.counters
+            self._names, params.ignored, self._source_clock, limits, self._device.counters
         )
         self._reader = DeviceReader(self._device, self._on_readings)
         self.start_worker('camera reader', self._reader.run)
@@ -117,7 +117,7 @@ class CameraDriver(VlaLifecycleNode):
             self._reader.health(),
             self._input.item(),
             *self._stream.health(time.time_ns()),
-            clock_item(self._clock, self.params.clock, self.params.clock_warn_s),
+            clock_item(self._source_clock, self.params.clock, self.params.clock_warn_s),
         ]
 
     def _local_cameras(self):

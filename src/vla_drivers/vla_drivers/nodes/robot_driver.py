@@ -85,9 +85,9 @@ class RobotDriver(VlaLifecycleNode):
     def activate(self) -> None:
         """Begin to read."""
         params = self.params
-        self._clock = make_clock(params.clock)
+        self._source_clock = make_clock(params.clock)
         limits = RobotLimits(params.stale_s, params.late_s, params.rest_warn_s)
-        self._stream = RobotStream(self._clock, limits, self._device.counters)
+        self._stream = RobotStream(self._source_clock, limits, self._device.counters)
         self._refused_total = 0
         self._published: tuple[int, str] | None = None
         self._published_steady_s = 0.0
@@ -114,7 +114,7 @@ class RobotDriver(VlaLifecycleNode):
             self._reader.health(),
             self._input.item(),
             self._stream.health(time.time_ns(), self._device.connected),
-            clock_item(self._clock, self.params.clock, self.params.clock_warn_s),
+            clock_item(self._source_clock, self.params.clock, self.params.clock_warn_s),
         ]
 
     def _on_readings(self, readings: list) -> None:

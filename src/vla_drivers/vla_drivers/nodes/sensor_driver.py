@@ -83,7 +83,7 @@ class SensorDriver(VlaLifecycleNode):
     def activate(self) -> None:
         """Begin to read."""
         params = self.params
-        self._clock = make_clock(params.clock)
+        self._source_clock = make_clock(params.clock)
         self._stream = SensorStream(
             SensorSettings(
                 rate_hz=params.rate_hz,
@@ -96,7 +96,7 @@ class SensorDriver(VlaLifecycleNode):
                 error_share=params.error_share,
                 batch_records=params.gather_records,
             ),
-            self._clock,
+            self._source_clock,
             self._device.counters,
         )
         self._sequence = 0
@@ -125,7 +125,7 @@ class SensorDriver(VlaLifecycleNode):
             buffer,
             self._input.item(),
             self._stream.health(),
-            clock_item(self._clock, self.params.clock, self.params.clock_warn_s),
+            clock_item(self._source_clock, self.params.clock, self.params.clock_warn_s),
         ]
 
     def _pause_s(self, readings: list) -> float:
