@@ -44,6 +44,7 @@ class ScriptedDevice:
 
 def run(device, handle=lambda readings: None):
     reader = DeviceReader(device, handle)
+    reader.discard_waiting()
     thread = threading.Thread(target=reader.run, daemon=True)
     thread.start()
     return reader, thread

@@ -2,6 +2,7 @@
 
 import socket
 import struct
+import threading
 import time
 
 from hypothesis import given, HealthCheck, settings
@@ -36,6 +37,16 @@ def test_both_variants_arrive_with_the_kernels_receive_time(device):
     assert [len(reading.records) for reading in readings] == [13, 1]
     # The kernel stamps on delivery, so reading late does not make the datagram late.
     assert all(before_ns - NS // 1000 <= r.receive_ns <= sent_ns + NS // 100 for r in readings)
+
+
+def test_what_is_there_is_returned_at_once_and_never_waits_for_more(device):
+    readings = []
+    reader = threading.Thread(target=lambda: readings.extend(device.read(60.0)), daemon=True)
+    with udp_sender(device.port) as sender:
+        sender.send(datagram(13))
+        reader.start()
+        reader.join(10.0)
+    assert len(readings) == 1
 
 
 def test_a_burst_of_a_second_of_data_is_held_by_the_kernel_and_drained(device):

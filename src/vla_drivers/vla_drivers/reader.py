@@ -36,12 +36,15 @@ class DeviceReader:
         self._stop = threading.Event()
         self._problem = ''
 
-    def run(self) -> None:
-        """Read until `stop`; what had gathered before is thrown away and counted."""
-        backoff = Backoff()
+    def discard_waiting(self) -> None:
+        """Throw away and count what gathered while nobody read; called before `run` is started."""
         waiting = self._device.discard_pending()
         if waiting:
             self._device.counters.add('discarded_at_start', waiting)
+
+    def run(self) -> None:
+        """Read until `stop`."""
+        backoff = Backoff()
         while not self._stop.is_set():
             try:
                 if self._problem:

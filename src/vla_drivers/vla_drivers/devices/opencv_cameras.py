@@ -6,6 +6,7 @@ not synchronised: each camera runs in a thread of its own, and every image has i
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+import os
 import queue
 import threading
 import time
@@ -21,6 +22,9 @@ from vla_drivers.devices.base import CameraReading
 
 QUEUED_IMAGES = 50
 OPEN_TIMEOUT_MS = 3000
+# OpenCV and FFmpeg write lines of their own for an absent camera; the DeviceError says more.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')  # AV_LOG_QUIET; read at the first capture
 _JOIN_S = 2.0
 
 

@@ -4,6 +4,7 @@ Used by sensor_driver. Receive times are the kernel's, so it does not matter whe
 to run. Deliberately does not look for lost or duplicated samples: see sensor_stream.py.
 """
 
+import select
 import socket
 import struct
 import time
@@ -38,6 +39,7 @@ class UdpSensor:
         self._sender = sender
         self._wanted_bytes = buffer_bytes
         self._socket: socket.socket | None = None
+        self._poll = select.poll()
         self._overflows = 0
         self.buffer_bytes = 0
 
@@ -54,6 +56,10 @@ class UdpSensor:
             where = f'udp://{self._address}:{self._port}'
             number = getattr(error, 'errno', None)
             raise DeviceError(bind_advice(number, 'UDP', where, self._port)) from error
+        # Never a socket timeout: Python would wait it out for every datagram of a burst.
+        opened.setblocking(False)
+        self._poll = select.poll()
+        self._poll.register(opened, select.POLLIN)
         self._socket = opened
         self._overflows = 0
 
@@ -67,18 +73,17 @@ class UdpSensor:
         if self._socket is None:
             raise DeviceError('socket is not open')
         readings: list[SensorReading] = []
-        self._socket.settimeout(timeout_s)
-        flags = 0
+        if not self._poll.poll(timeout_s * 1000):
+            return readings
         for _ in range(MAX_DRAIN):
             try:
                 datagram, ancillary, _, source = self._socket.recvmsg(
-                    _MAX_DATAGRAM, _ANCILLARY_BYTES, flags
+                    _MAX_DATAGRAM, _ANCILLARY_BYTES
                 )
-            except (TimeoutError, BlockingIOError):
+            except BlockingIOError:
                 break
             except OSError as error:
                 raise DeviceError(f'sensor socket: {error.strerror}') from error
-            flags = socket.MSG_DONTWAIT
             self._take(readings, datagram, self._receive_time(ancillary), source[0])
         return readings
 
@@ -87,7 +92,7 @@ class UdpSensor:
         count = 0
         while self._socket is not None:
             try:
-                self._socket.recv(_MAX_DATAGRAM, socket.MSG_DONTWAIT)
+                self._socket.recv(_MAX_DATAGRAM)
             except BlockingIOError:
                 break
             count += 1

@@ -77,7 +77,7 @@ class CameraDriver(VlaLifecycleNode):
             self._names, self._device = self._local_cameras()
         self._device.open()
         self._input = InputHealth(self._device.counters, BENIGN)
-        self._publishers = {
+        self._images = {
             view: self.add_publisher(
                 CompressedImage, f'cameras/{view}/image_raw/compressed', qos.IMAGES
             )
@@ -95,6 +95,7 @@ class CameraDriver(VlaLifecycleNode):
             self._names, params.ignored, self._source_clock, limits, self._device.counters
         )
         self._reader = DeviceReader(self._device, self._on_readings)
+        self._reader.discard_waiting()
         self.start_worker('camera reader', self._reader.run)
 
     def deactivate(self) -> None:
@@ -142,7 +143,7 @@ class CameraDriver(VlaLifecycleNode):
 
     def _on_readings(self, readings: list) -> None:
         for image in self._stream.accept(readings):
-            self._publishers[image.view].publish(
+            self._images[image.view].publish(
                 convert.compressed_image(image.stamp_ns, image.view, image.jpeg)
             )
 

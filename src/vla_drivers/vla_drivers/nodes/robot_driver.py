@@ -92,6 +92,7 @@ class RobotDriver(VlaLifecycleNode):
         self._published: tuple[int, str] | None = None
         self._published_steady_s = 0.0
         self._reader = DeviceReader(self._device, self._on_readings)
+        self._reader.discard_waiting()
         self.start_worker('robot reader', self._reader.run)
 
     def deactivate(self) -> None:

@@ -101,6 +101,7 @@ class SensorDriver(VlaLifecycleNode):
         )
         self._sequence = 0
         self._reader = DeviceReader(self._device, self._on_readings, self._pause_s)
+        self._reader.discard_waiting()
         self.start_worker('sensor reader', self._reader.run)
 
     def deactivate(self) -> None:
