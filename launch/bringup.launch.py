@@ -1,6 +1,7 @@
 """The whole stack: the simulated lab (use_sim:=false leaves it out), drivers, inference.
 
-`ros2 launch vla_bringup bringup.launch.py --show-args` lists the arguments; they come from stack.yaml.
+`ros2 launch vla_bringup bringup.launch.py --show-args` lists the arguments; they come from
+stack.yaml.
 """
 
 from pathlib import Path

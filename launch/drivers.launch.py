@@ -1,6 +1,7 @@
 """The drivers alone, for the machine that the devices are connected to.
 
-`ros2 launch vla_bringup drivers.launch.py --show-args` lists the arguments; they come from stack.yaml.
+`ros2 launch vla_bringup drivers.launch.py --show-args` lists the arguments; they come from
+stack.yaml.
 """
 
 from pathlib import Path

@@ -1,6 +1,7 @@
 """The vision-language model and the action expert alone, for the machine with the GPU.
 
-`ros2 launch vla_bringup inference.launch.py --show-args` lists the arguments; they come from stack.yaml.
+`ros2 launch vla_bringup inference.launch.py --show-args` lists the arguments; they come from
+stack.yaml.
 """
 
 from pathlib import Path

@@ -1,6 +1,7 @@
 """The status page with the camera views, for a stack that runs already.
 
-`ros2 launch vla_bringup monitor.launch.py --show-args` lists the arguments; they come from stack.yaml.
+`ros2 launch vla_bringup monitor.launch.py --show-args` lists the arguments; they come from
+stack.yaml.
 """
 
 from pathlib import Path

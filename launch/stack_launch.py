@@ -1,16 +1,23 @@
-"""From stack.yaml to launch actions: the one place where the launch files meet the stack description.
+"""From stack.yaml to launch actions: the one place where the launch files meet the stack
+description.
 
-Imported by the *.launch.py files beside it. It makes exactly the commands, environment and parameters that
-`vla up` starts; a test compares the two. Deliberately adds no node of its own.
+Imported by the *.launch.py files beside it. It makes exactly the commands, environment and
+parameters that `vla up` starts; a test compares the two. Deliberately adds no node of its own.
 """
 
 import os
 from pathlib import Path
 
-from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction, SetLaunchConfiguration
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    OpaqueFunction,
+    SetLaunchConfiguration,
+)
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
+
+from launch import LaunchDescription
 from vla_core.stack import GROUPS, load_stack, resolve
 
 STACK = Path(__file__).parent / 'stack.yaml'
@@ -19,8 +26,8 @@ STACK = Path(__file__).parent / 'stack.yaml'
 def description(groups=GROUPS, **fixed):
     """Return the launch description that starts these groups.
 
-    Every argument of stack.yaml is a launch argument, so `--show-args` is the manual. `fixed` sets arguments
-    for a file whose purpose they are.
+    Every argument of stack.yaml is a launch argument, so `--show-args` is the manual. `fixed` sets
+    arguments for a file whose purpose they are.
     """
     stack = load_stack(STACK)
     actions = []
@@ -28,11 +35,18 @@ def description(groups=GROUPS, **fixed):
         if name in fixed:
             actions.append(SetLaunchConfiguration(name, str(fixed[name])))
             continue
-        choices = list(argument.choices) or (['true', 'false'] if argument.type == 'bool' else None)
+        choices = list(argument.choices) or (
+            ['true', 'false'] if argument.type == 'bool' else None
+        )
         default = str(argument.default)
-        actions.append(DeclareLaunchArgument(
-            name, default_value=default.lower() if argument.type == 'bool' else default,
-            description=argument.description, choices=choices))
+        actions.append(
+            DeclareLaunchArgument(
+                name,
+                default_value=default.lower() if argument.type == 'bool' else default,
+                description=argument.description,
+                choices=choices,
+            )
+        )
     return LaunchDescription([*actions, OpaqueFunction(function=_start, args=[stack, groups])])
 
 
@@ -52,16 +66,25 @@ def action(process, environment):
         'respawn_delay': process.respawn.delay_s,
     }
     if process.kind == 'process' and not process.package:
-        return ExecuteProcess(cmd=[process.executable, *process.arguments], name=process.name, **common)
+        return ExecuteProcess(
+            cmd=[process.executable, *process.arguments], name=process.name, **common
+        )
     if process.kind == 'process':
         return _without_ros_arguments(process, common)
     kind = LifecycleNode if process.kind == 'lifecycle' else Node
-    return kind(package=process.package, executable=process.executable, name=process.name,
-                namespace=process.namespace, arguments=list(process.arguments),
-                ros_arguments=list(process.ros_arguments), **common)
+    return kind(
+        package=process.package,
+        executable=process.executable,
+        name=process.name,
+        namespace=process.namespace,
+        arguments=list(process.arguments),
+        ros_arguments=list(process.ros_arguments),
+        **common,
+    )
 
 
 def _without_ros_arguments(process, common):
     from launch_ros.substitutions import ExecutableInPackage
+
     executable = ExecutableInPackage(package=process.package, executable=process.executable)
     return ExecuteProcess(cmd=[executable, *process.arguments], name=process.name, **common)

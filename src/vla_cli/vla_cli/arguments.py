@@ -1,4 +1,5 @@
-"""Command lines in the house manner: a wrong option names the nearest valid one, exit code 1, no traceback.
+"""Command lines in the house manner: a wrong option names the nearest valid one, exit code 1, no
+traceback.
 
 Used by every verb. It deliberately knows no verb.
 """

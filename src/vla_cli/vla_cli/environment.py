@@ -1,6 +1,7 @@
 """The DDS environment of the stack for tools that join it: monitor and benchmark.
 
-Called before rclpy is imported, so that a tool meets the nodes on the same transports and discovery range.
+Called before rclpy is imported, so that a tool meets the nodes on the same transports and
+discovery range.
 """
 
 import os

@@ -1,7 +1,8 @@
 """The `vla` command: finds the verb, imports only its module, runs it.
 
-Every error a person can put right ends as one line and exit code 1. Each verb is a module under verbs/ with
-`add_arguments(parser)` and `run(args) -> int`, or with `run_raw(argv) -> int` when another program parses its options.
+Every error a person can put right ends as one line and exit code 1. Each verb is a module under
+verbs/ with `add_arguments(parser)` and `run(args) -> int`, or with `run_raw(argv) -> int` when
+another program parses its options.
 """
 
 import importlib
@@ -59,7 +60,7 @@ def dispatch(argv: list[str]) -> int:
 
 
 def find_verb(argv: list[str]) -> tuple[str, list[str]]:
-    """Return the verb and the remaining words; VlaError with the nearest verb when there is none."""
+    """Return the verb and the remaining words; VlaError with the nearest verb if none."""
     if argv[0] in VERBS:
         return argv[0], argv[1:]
     pair = ' '.join(argv[:2])

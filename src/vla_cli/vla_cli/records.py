@@ -1,6 +1,7 @@
 """What the tools keep of a message: small frozen records in integer nanoseconds and seconds.
 
-Made by ros_records.py, used by the monitor and the benchmark; tests make them by hand. It deliberately imports no ROS.
+Made by ros_records.py, used by the monitor and the benchmark; tests make them by hand. It
+deliberately imports no ROS.
 """
 
 from dataclasses import dataclass, field
@@ -30,7 +31,9 @@ class PassRecord:
 
 @dataclass(frozen=True)
 class ChunkRecord:
-    """One tick of the action expert, from vla_msgs/ActionChunk. Ages (s) are at the tick, NaN when nothing came."""
+    """One tick of the action expert, from vla_msgs/ActionChunk. Ages (s) are at the tick, NaN when
+    nothing came.
+    """
 
     chunk_id: int
     tick_ns: int

@@ -1,7 +1,8 @@
-"""Publishes what the supervisor knows (restarts, crash reasons) on /diagnostics, for rqt_runtime_monitor and bags.
+"""Publishes what the supervisor knows (restarts, crash reasons) on /diagnostics, for
+rqt_runtime_monitor and bags.
 
-Started by `vla up` beside the stack: `python -m vla_cli.reporter STATUS_FILE`. It deliberately watches no process
-itself: it reads the status file, once a second.
+Started by `vla up` beside the stack: `python -m vla_cli.reporter STATUS_FILE`. It deliberately
+watches no process itself: it reads the status file, once a second.
 """
 
 from pathlib import Path
@@ -16,7 +17,9 @@ RECENT_S = 30.0  # a restart is a warning for this long, then a number only
 
 
 def process_item(process: ProcessStatus, now_ns: int) -> HealthItem:
-    """Return the health of one process: an error while it is down, a warning for a while after a restart."""
+    """Return the health of one process: an error while it is down, a warning for a while after a
+    restart.
+    """
     values = {
         'state': process.state,
         'pid': str(process.pid or ''),

@@ -1,7 +1,7 @@
 """CPU and memory of processes with all their children, cheaply, and what machine this is.
 
-Used by the monitor and the benchmark. Children are found by the kernel's own list, /proc/<pid>/task/*/children, and
-not by a walk over all processes.
+Used by the monitor and the benchmark. Children are found by the kernel's own list,
+/proc/<pid>/task/*/children, and not by a walk over all processes.
 """
 
 from dataclasses import dataclass
@@ -42,10 +42,10 @@ def family(pid: int) -> list[int]:
     return result
 
 
-def usage(pid: int) -> Usage | None:
+def usage(pid: int, with_children: bool = True) -> Usage | None:
     """Return the usage of a process and its children; None when it is gone."""
     cpu_s, rss = {}, 0
-    for member in family(pid):
+    for member in family(pid) if with_children else [pid]:
         try:
             fields = Path(f'/proc/{member}/stat').read_text().rpartition(')')[2].split()
             rss += int(Path(f'/proc/{member}/statm').read_text().split()[1]) * _PAGE_BYTES
@@ -57,7 +57,9 @@ def usage(pid: int) -> Usage | None:
 
 
 def pss_bytes(pid: int) -> int | None:
-    """Return the proportional set size (shared pages divided among their users) of a process and its children."""
+    """Return the proportional set size (shared pages divided among their users) of a process and
+    its children.
+    """
     total = 0
     for member in family(pid):
         try:
@@ -92,7 +94,9 @@ def machine() -> dict[str, str | int | float]:
 
 
 def commit(folder: Path) -> str:
-    """Return the commit of a checkout, with '+changes' when files differ from it; '' outside of git."""
+    """Return the commit of a checkout, with '+changes' when files differ from it; '' outside of
+    git.
+    """
 
     def git(*words):
         result = subprocess.run(

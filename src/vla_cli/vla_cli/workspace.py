@@ -1,6 +1,7 @@
 """Where things are: the checkout, run folders, the installed stack description, executables.
 
-Used by the verbs. It reads the environment that colcon's setup files made and imports nothing of ROS.
+Used by the verbs. It reads the environment that colcon's setup files made and imports nothing of
+ROS.
 """
 
 from datetime import datetime
@@ -16,7 +17,7 @@ LATEST = 'latest_run'  # `latest` belongs to colcon
 
 
 def root() -> Path:
-    """Return the checkout whose install folder is sourced; the current folder when there is none."""
+    """Return the checkout whose install folder is sourced; without one the current folder."""
     for prefix in os.environ.get('COLCON_PREFIX_PATH', '').split(os.pathsep):
         if prefix and (Path(prefix).parent / 'launch' / 'stack.yaml').is_file():
             return Path(prefix).parent

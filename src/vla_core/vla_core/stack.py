@@ -1,8 +1,9 @@
-"""The stack description, launch/stack.yaml: which processes make the suite, and how each is started.
+"""The stack description, launch/stack.yaml: which processes make the suite, and how each is
+started.
 
-Read by `vla up` (plain processes) and by launch/*.launch.py (launch_ros), which both start exactly what
-`resolve` returns. It deliberately finds no executables, starts nothing and reads no node's parameter files:
-an unknown parameter is refused by the node that does not declare it.
+Read by `vla up` (plain processes) and by launch/*.launch.py (launch_ros), which both start exactly
+what `resolve` returns. It deliberately finds no executables, starts nothing and reads no node's
+parameter files: an unknown parameter is refused by the node that does not declare it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -30,7 +31,9 @@ ArgumentValue = str | bool | int | float
 
 @dataclass(frozen=True)
 class Argument:
-    """A value the person starting the stack may give. `words` is text that is split like a shell line."""
+    """A value the person starting the stack may give. `words` is text that is split like a shell
+    line.
+    """
 
     description: str
     default: str | bool | int | float = ''
@@ -66,7 +69,9 @@ class Argument:
 
 @dataclass(frozen=True)
 class Respawn:
-    """What happens when a process ends by itself: the delay doubles from `delay_s` to `max_delay_s`."""
+    """What happens when a process ends by itself: the delay doubles from `delay_s` to
+    `max_delay_s`.
+    """
 
     enabled: bool = True
     delay_s: float = 0.5
@@ -79,7 +84,9 @@ class Respawn:
 
 @dataclass(frozen=True)
 class NodeSpec:
-    """One entry of `nodes`, as written. `kind`: a ROS lifecycle node, a plain ROS node, or a process without ROS."""
+    """One entry of `nodes`, as written. `kind`: a ROS lifecycle node, a plain ROS node, or a
+    process without ROS.
+    """
 
     name: str
     package: str
@@ -156,7 +163,9 @@ class Resolved:
 
 @dataclass(frozen=True)
 class Override:
-    """One `--set node.parameter=value`; the value is read as YAML, so 5 is a number and '5' a text."""
+    """One `--set node.parameter=value`; the value is read as YAML, so 5 is a number and '5' a
+    text.
+    """
 
     node: str
     parameter: str
@@ -194,8 +203,8 @@ def resolve(
 ) -> Resolved:
     """Fill in the arguments and return what has to be started, in order of the file.
 
-    `given` maps argument names to values, `overrides` come from `--set`, `groups` restricts the result.
-    Raises ConfigError for unknown names and wrong values.
+    `given` maps argument names to values, `overrides` come from `--set`, `groups` restricts the
+    result. Raises ConfigError for unknown names and wrong values.
     """
     values = _argument_values(stack, given or {})
     overrides = _checked_overrides(stack, overrides)
@@ -305,7 +314,9 @@ class _Filler:
         return _SUBSTITUTION.sub(lambda match: _as_text(self._get(match.group(1), key)), text)
 
     def value(self, value: Any, key: str) -> Any:
-        """Return a parameter value. One that is just `$(x)` keeps x's type; None when x is empty: left out."""
+        """Return a parameter value. One that is just `$(x)` keeps x's type; None when x is empty:
+        left out.
+        """
         if not isinstance(value, str):
             return value
         whole = _SUBSTITUTION.fullmatch(value)
@@ -315,7 +326,9 @@ class _Filler:
         return None if filled == '' else filled
 
     def words(self, items: Iterable[str], key: str) -> tuple[str, ...]:
-        """Return process arguments; an item that is just `$(x)` is left out when x is empty, split when it is words."""
+        """Return process arguments; an item that is just `$(x)` is left out when x is empty, split
+        when it is words.
+        """
         result: list[str] = []
         for item in items:
             filled = self.text(item, key)

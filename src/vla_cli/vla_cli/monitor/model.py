@@ -1,7 +1,7 @@
 """Gathers records into what the monitor shows: counts, rates, ages, problems. No ROS, no terminal.
 
-Fed and asked by one thread, the monitor's loop; the web server gets finished snapshots. It deliberately keeps a
-minute of history only, whatever the run's length.
+Fed and asked by one thread, the monitor's loop; the web server gets finished snapshots. It
+deliberately keeps a minute of history only, whatever the run's length.
 """
 
 from collections import deque

@@ -1,7 +1,8 @@
 """The monitor's ROS side: small topics only, taken four times a second without an executor.
 
-An executor wakes Python for every message; the monitor looks at its subscriptions when it draws, and everything in
-between stays in the middleware. One thread calls everything. Images are subscribed to only while `watch_images` is on.
+An executor wakes Python for every message; the monitor looks at its subscriptions when it draws,
+and everything in between stays in the middleware. One thread calls everything. Images are
+subscribed to only while `watch_images` is on.
 """
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -57,10 +58,10 @@ class MonitorNode:
         """Take everything that has arrived."""
         self._now_ns = now_ns
         for subscription, handle in self._sources:
-            for message in _taken(subscription):
+            for message in taken(subscription):
                 handle(message)
         for view, subscription in self._cameras.items():
-            for message in _taken(subscription):
+            for message in taken(subscription):
                 count = self.images.get(view, (0, b''))[0] + 1
                 self.images[view] = (count, bytes(message.data))
 
@@ -101,7 +102,7 @@ class MonitorNode:
             self._model.add_status(record, self._now_ns)
 
 
-def _taken(subscription):
+def taken(subscription):
     """Yield the messages that wait in a subscription."""
     for _ in range(_TAKE_LIMIT):
         with subscription.handle:

@@ -1,4 +1,5 @@
-"""The status as plain lines, for logs, pipes and `--once`: the seed's status block and what it lacked.
+"""The status as plain lines, for logs, pipes and `--once`: the seed's status block and what it
+lacked.
 
 Called by the monitor's loop. No colours, no cursor movement.
 """

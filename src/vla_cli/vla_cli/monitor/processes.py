@@ -1,4 +1,5 @@
-"""The processes of a run for the monitor: state from the supervisor's status file, CPU and memory from /proc.
+"""The processes of a run for the monitor: state from the supervisor's status file, CPU and memory
+from /proc.
 
 Asked by the monitor's loop as often as it likes; measures at most once a second.
 """

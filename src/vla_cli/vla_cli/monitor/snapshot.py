@@ -1,4 +1,5 @@
-"""What the monitor shows at one moment: plain values, the same for the terminal, the web page and `--plain`.
+"""What the monitor shows at one moment: plain values, the same for the terminal, the web page and
+`--plain`.
 
 Made by model.py, drawn by view.py, plain.py and web.py. None means: not known (yet).
 """

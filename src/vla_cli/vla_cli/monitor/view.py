@@ -1,6 +1,8 @@
-"""The terminal view: a Snapshot as a rich renderable that fits 100x30 and stays sensible when narrower.
+"""The terminal view: a Snapshot as a rich renderable that fits 100x30 and stays sensible when
+narrower.
 
-Called four times a second by the monitor's loop. It deliberately keeps no state and reads nothing but the snapshot.
+Called four times a second by the monitor's loop. It deliberately keeps no state and reads nothing
+but the snapshot.
 """
 
 from datetime import datetime

@@ -1,8 +1,8 @@
 """The status page: five camera views and the status, on the loopback interface only.
 
-Standard library only. The server's threads answer from what the monitor's loop left: a finished JSON text and the newest
-JPEG of each view. It costs nothing until somebody opens the page: `watched()` says whether pictures are asked
-for, and the loop subscribes to the cameras only then.
+Standard library only. The server's threads answer from what the monitor's loop left: a finished
+JSON text and the newest JPEG of each view. It costs nothing until somebody opens the page:
+`watched()` says whether pictures are asked for, and the loop subscribes to the cameras only then.
 """
 
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,7 +19,9 @@ _HOSTS = ('127.0.0.1', 'localhost', '[::1]')
 
 
 class StatusPage:
-    """Serves in threads of its own. The loop calls `update` and `watched`; one lock guards the contents."""
+    """Serves in threads of its own. The loop calls `update` and `watched`; one lock guards the
+    contents.
+    """
 
     def __init__(self, port: int, views: tuple[str, ...]):
         self._lock = threading.Lock()

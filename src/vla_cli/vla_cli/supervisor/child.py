@@ -35,7 +35,9 @@ class Program:
 
 
 def die_with_parent(parent: int) -> Callable[[], None]:
-    """Return what to run in a child before exec, so that it gets SIGTERM when process `parent` dies."""
+    """Return what to run in a child before exec, so that it gets SIGTERM when process `parent`
+    dies.
+    """
 
     def in_child():
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -46,7 +48,7 @@ def die_with_parent(parent: int) -> Callable[[], None]:
 
 
 class Child:
-    """A program in its own process group, with its log. All methods: the supervisor's thread only."""
+    """A program in its own process group, with its log. One thread, the supervisor's."""
 
     def __init__(self, program: Program, run_dir: Path, on_line: Callable[[str, str], None]):
         self.program = program
@@ -105,7 +107,7 @@ class Child:
         return bool(data)
 
     def ended(self) -> bool:
-        """Say whether the process has ended; it stays unreaped, so its group id is still its own."""
+        """Say whether the process has ended; unreaped, so its group id is still its own."""
         if self.process is None:
             return False
         flags = os.WEXITED | os.WNOHANG | os.WNOWAIT

@@ -1,8 +1,9 @@
 """A tiny process that outlives the supervisor: ends what a killed supervisor leaves behind.
 
-Started by the supervisor with a pipe as stdin, told of each process group (`+pgid`, `-pgid`). When the pipe
-closes, the supervisor is gone: the groups get SIGTERM, then SIGKILL. PR_SET_PDEATHSIG alone would miss
-grandchildren and processes that ignore the signal. Runs without the suite: standard library only.
+Started by the supervisor with a pipe as stdin, told of each process group (`+pgid`, `-pgid`). When
+the pipe closes, the supervisor is gone: the groups get SIGTERM, then SIGKILL. PR_SET_PDEATHSIG
+alone would miss grandchildren and processes that ignore the signal. Runs without the suite:
+standard library only.
 """
 
 import os

@@ -1,7 +1,7 @@
 """Turns what a process writes into a log file with a time before every line.
 
-Used by the supervisor's loop only, in one thread. It deliberately keeps nothing but the last line and whether
-a traceback was seen: the file is the record.
+Used by the supervisor's loop only, in one thread. It deliberately keeps nothing but the last line
+and whether a traceback was seen: the file is the record.
 """
 
 from collections.abc import Callable

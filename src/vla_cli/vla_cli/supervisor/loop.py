@@ -1,10 +1,11 @@
-"""The supervisor: starts programs in order, restarts what crashes, ends all within five seconds, leaves no orphan.
+"""The supervisor: starts programs in order, restarts what crashes, ends all within five seconds,
+leaves no orphan.
 
-Used by `vla up`, and through it by `vla demo` and `vla bench live`. One thread, one loop: signals, pipes and ends of
-children wake it through one selector. It deliberately knows nothing of ROS.
+Used by `vla up`, and through it by `vla demo` and `vla bench live`. One thread, one loop: signals,
+pipes and ends of children wake it through one selector. It deliberately knows nothing of ROS.
 
-Three lines of defence against orphans: the orderly stop; PR_SET_PDEATHSIG in every child; the guard process,
-which ends all process groups when the supervisor was killed.
+Three lines of defence against orphans: the orderly stop; PR_SET_PDEATHSIG in every child; the
+guard process, which ends all process groups when the supervisor was killed.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,7 +32,8 @@ _WAKE_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Supervisor:
     """Runs programs until it is told to stop. All methods belong to the thread that calls `run`.
 
-    `announce(text)` is called for every start, end and restart; `on_line(name, stream, text)` for every line of output.
+    `announce(text)` is called for every start, end and restart; `on_line(name, stream, text)` for
+    every line of output.
     """
 
     def __init__(
@@ -59,7 +61,9 @@ class Supervisor:
         self._status_due_s = 0.0
 
     def run(self) -> int:
-        """Start everything, watch until asked to stop; return the exit code (1 after a configuration error)."""
+        """Start everything, watch until asked to stop; return the exit code (1 after a
+        configuration error).
+        """
         restore = self._catch_signals()
         self._guard = self._start_guard()
         try:

@@ -8,8 +8,9 @@ import signal
 
 from vla_core.stack import Respawn
 
-# A process that says `exit code 1` this soon after the very first start, without a traceback, has refused its
-# configuration: starting it again gives the same answer. Loading a large checkpoint precedes some refusals.
+# A process that says `exit code 1` this soon after the very first start, without a traceback, has
+# refused its configuration: starting it again gives the same answer. Loading a large checkpoint
+# precedes some refusals.
 START_WINDOW_S = 30.0
 # After this long in good running order the next crash is a new one: the back-off starts again.
 GOOD_RUN_S = 30.0
@@ -17,7 +18,7 @@ GOOD_RUN_S = 30.0
 
 @dataclass(frozen=True)
 class End:
-    """How a process ended. `failures`: unexpected ends since its last good run, this one included."""
+    """How a process ended. `failures`: unexpected ends since its last good run, this one too."""
 
     returncode: int  # as subprocess gives it: minus the signal's number
     uptime_s: float

@@ -1,7 +1,8 @@
-"""The status file of a running stack: written by the supervisor, read by the monitor, the reporter and the benchmark.
+"""The status file of a running stack: written by the supervisor, read by the monitor, the reporter
+and the benchmark.
 
-One JSON file, replaced atomically, so a reader never sees half of it. It deliberately holds only what the
-supervisor knows: nothing from ROS.
+One JSON file, replaced atomically, so a reader never sees half of it. It deliberately holds only
+what the supervisor knows: nothing from ROS.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -20,7 +21,9 @@ STALE_AFTER_S = 5.0
 
 @dataclass(frozen=True)
 class ProcessStatus:
-    """One process. `state`: running, waiting (for its restart), stopping, stopped, ended or config error."""
+    """One process. `state`: running, waiting (for its restart), stopping, stopped, ended or config
+    error.
+    """
 
     name: str
     group: str

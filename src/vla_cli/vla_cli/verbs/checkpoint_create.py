@@ -1,7 +1,7 @@
 """Make an untrained checkpoint of a preset: the same options and seed give the same files.
 
-`nano` is built from nothing and runs on two CPU cores. `qwen2.5-vl-3b` needs the weights: from a local folder
-(--backbone DIR) or from the hub.
+`nano` is built from nothing and runs on two CPU cores. `qwen2.5-vl-3b` needs the weights: from a
+local folder (--backbone DIR) or from the hub.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Watch a running stack: rates, ages, losses, problems, processes.
 
-Shows a live view in a terminal, plain lines elsewhere. With --web PORT also a page at http://127.0.0.1:PORT with
-the camera views; its pictures cost nothing while nobody looks.
+Shows a live view in a terminal, plain lines elsewhere. With --web PORT also a page at
+http://127.0.0.1:PORT with the camera views; its pictures cost nothing while nobody looks.
 """
 
 from pathlib import Path
@@ -85,6 +85,7 @@ def watch_live(session, until=lambda: False) -> None:
     """Draw the live view until Ctrl-C."""
     from rich.console import Console
     from rich.live import Live
+
     from vla_cli.monitor.view import render
 
     console = Console()

@@ -1,9 +1,10 @@
 """Start the stack as plain processes and keep it running until Ctrl-C.
 
-Every process writes to its own file in log/run-<time>/. A process that crashes is started again, with a growing
-delay, and the fact is shown here, in the monitor and on /diagnostics. A refused configuration ends everything with
-exit code 1. The options below the line come from the arguments of the stack description, launch/stack.yaml; the same
-arguments are taken by `ros2 launch vla_bringup bringup.launch.py`.
+Every process writes to its own file in log/run-<time>/. A process that crashes is started again,
+with a growing delay, and the fact is shown here, in the monitor and on /diagnostics. A refused
+configuration ends everything with exit code 1. The options below the line come from the arguments
+of the stack description, launch/stack.yaml; the same arguments are taken by `ros2 launch
+vla_bringup bringup.launch.py`.
 """
 
 import os
@@ -51,7 +52,9 @@ def add_arguments(parser: Parser) -> None:
 
 
 def add_stack_arguments(parser: Parser, stack: Stack) -> None:
-    """Add one option for each argument of the description; `--no-x` for those that are true or false."""
+    """Add one option for each argument of the description; `--no-x` for those that are true or
+    false.
+    """
     group = parser.add_argument_group('arguments of the stack')
     for name, argument in stack.arguments.items():
         option, help_text = f'--{name.replace("_", "-")}', argument.description.replace('%', '%%')
@@ -91,8 +94,10 @@ def given_values(args) -> dict:
     }
 
 
-def run_raw(argv: list[str]) -> int:
-    """Read the command line in two steps: the stack's arguments are options too."""
+def parse(argv: list[str]):
+    """Read the command line in two steps, as the stack's arguments are options too; return (args,
+    stack).
+    """
     first = Parser(prog='vla up', add_help=False)
     first.add_argument('--stack', type=Path)
     known, _ = first.parse_known_args(argv)
@@ -100,7 +105,13 @@ def run_raw(argv: list[str]) -> int:
     parser = Parser(prog='vla up', description=__doc__)
     add_arguments(parser)
     add_stack_arguments(parser, stack)
-    return run(parser.parse_args(argv), stack)
+    args = parser.parse_args(argv)
+    return args, stack
+
+
+def run_raw(argv: list[str]) -> int:
+    """Read the command line and run."""
+    return run(*parse(argv))
 
 
 def run(args, stack: Stack) -> int:
@@ -154,7 +165,9 @@ def to_programs(resolved: Resolved) -> list[Program]:
 
 
 def reporter(run_dir: Path, resolved: Resolved) -> Program:
-    """The process that puts the supervisor's status on /diagnostics; launch_ros has its own display."""
+    """The process that puts the supervisor's status on /diagnostics; launch_ros has its own
+    display.
+    """
     command = (sys.executable, '-m', 'vla_cli.reporter', str(run_dir / 'status.json'))
     return Program(REPORTER, command, resolved.added_environment(os.environ), 'tools', Respawn())
 
