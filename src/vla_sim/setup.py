@@ -15,7 +15,7 @@ setup(
     zip_safe=True,
     maintainer='The VLA suite maintainers',
     maintainer_email='maintainers@vla-suite.invalid',
-    description='The lab on the wire: MuJoCo Meca500, cameras and OCT/force sensor speaking the real wire formats.',
+    description='The lab on the wire: MuJoCo Meca500, cameras and OCT/force sensor.',
     license='Apache-2.0',
     entry_points={
         'console_scripts': [

@@ -1,1 +1,1 @@
-"""The lab on the wire: MuJoCo Meca500, cameras and OCT/force sensor speaking the real wire formats."""
+"""The lab on the wire: a MuJoCo Meca500, cameras and an OCT/force sensor in real wire formats."""

@@ -1,16 +1,17 @@
 """The five cameras on the wire: renders the scene at each trigger, JPEG, ZMQ PUSH to the receiver.
 
-Body of the camera process. All views share one software trigger; the stamp is the trigger's time, which is the
-time of the scene that was rendered. Rendering runs ahead of the trigger (see `world`), sending does not.
-Deliberately keeps no old pictures: what the receiver does not take is dropped and counted.
+Body of the camera process. All views share one software trigger; the stamp is the trigger's time,
+which is the time of the scene that was rendered. Rendering runs ahead of the trigger (see
+`world`), sending does not. Deliberately keeps no old pictures: what the receiver does not take is
+dropped and counted.
 """
 
 import io
 import signal
 import time
 
-from PIL import Image
 import numpy as np
+from PIL import Image
 import zmq
 
 from vla_core.timebase import NS
@@ -59,7 +60,8 @@ class CameraStream:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.PUSH)
         self._socket.setsockopt(zmq.SNDHWM, QUEUE_IMAGES)
-        # Without a receiver nothing queues up: a late receiver gets fresh pictures, and drops are counted.
+        # Without a receiver nothing queues up: a late receiver gets fresh pictures, and drops are
+        # counted.
         self._socket.setsockopt(zmq.IMMEDIATE, 1)
         self._socket.setsockopt(zmq.RECONNECT_IVL, 50)
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
@@ -67,7 +69,11 @@ class CameraStream:
         self._names = CAMERA_NAMES[options.camera_names]
         self._channels = {
             view: Channel(
-                FaultPlan(view, options.faults), shared.counters(view), self._send, corrupt, (options.seed, 2, i)
+                FaultPlan(view, options.faults),
+                shared.counters(view),
+                self._send,
+                corrupt,
+                (options.seed, 2, i),
             )
             for i, view in enumerate(mjcf_lab.VIEWS)
         }
@@ -90,7 +96,9 @@ class CameraStream:
             self._shared.counters('view1').add('out_of_ring', outside)
         state, data = states[0], self._data
         data.qpos[:] = state[COLUMNS.joint]
-        self._applier.place_phantom(data, state[COLUMNS.phantom_position], state[COLUMNS.phantom_quat])
+        self._applier.place_phantom(
+            data, state[COLUMNS.phantom_position], state[COLUMNS.phantom_quat]
+        )
         mujoco.mj_kinematics(self._model, data)
         mujoco.mj_camlight(self._model, data)
         return {
@@ -110,8 +118,14 @@ class CameraStream:
             self._last[view] = jpeg
             for name, counted in self._senders(view):
                 now_ns = time.monotonic_ns()
-                send_ns = int(self._shared.unix_ns(now_ns)) if self._options.camera_names == 'old' else None
-                message = camera_frame.encode(camera_frame.CameraFrame(name, stamp_ns, send_ns, jpeg))
+                send_ns = (
+                    int(self._shared.unix_ns(now_ns))
+                    if self._options.camera_names == 'old'
+                    else None
+                )
+                message = camera_frame.encode(
+                    camera_frame.CameraFrame(name, stamp_ns, send_ns, jpeg)
+                )
                 if counted:
                     counters.sent(1, stamp_ns, stamp_ns)
                     channel.push(message, 1, now_ns, time_s)

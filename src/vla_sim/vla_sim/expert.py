@@ -1,8 +1,8 @@
 """The scripted expert: where the arm should be at any time, a pure function of time and seed.
 
-`World` and tests ask it; it sees the true pose of the trocar. One cycle: wait at a noisy start pose, align in
-front of the trocar, insert along its axis, hold the tip above the tissue, retract, go to the next start.
-Deliberately open loop: it corrects nothing and feels no force.
+`World` and tests ask it; it sees the true pose of the trocar. One cycle: wait at a noisy start
+pose, align in front of the trocar, insert along its axis, hold the tip above the tissue, retract,
+go to the next start. Deliberately open loop: it corrects nothing and feels no force.
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,8 @@ class Phase(IntEnum):
     RETURN = 6
 
 
-# Seconds. The insertion covers about 30 mm at up to 7 mm/s; joint speeds stay under a tenth of their limits.
+# Seconds. The insertion covers about 30 mm at up to 7 mm/s; joint speeds stay under a tenth of
+# their limits.
 DURATION_S = {
     Phase.START: 1.0,
     Phase.ALIGN: 7.0,
@@ -60,7 +61,7 @@ class Setpoint:
 
 
 class Expert:
-    """Script of one scene; `at` may be asked in any order, and recomputes a cycle (about 10 ms) when it changes."""
+    """Script of one scene; `at` may be asked in any order, and plans cycles when needed."""
 
     def __init__(self, scene: sc.Scene, step_s: float = 0.002) -> None:
         self._scene = scene
@@ -69,7 +70,7 @@ class Expert:
         self._cycle = lru_cache(maxsize=2)(self._plan)
 
     def at(self, time_s: float) -> Setpoint:
-        """Set point at `time_s` since the script began (negative times belong to earlier cycles)."""
+        """Set point at `time_s` since the script began (negative: earlier cycles)."""
         step = int(np.floor(time_s / self._step_s + 1e-6))
         cycle, row = divmod(step, self._steps)
         joints, speeds, phases = self._cycle(cycle)

@@ -1,7 +1,7 @@
-"""What can go wrong between a device and its receiver, on purpose: loss, delay, order, copies, bits, freezing.
+"""What can go wrong on purpose between a device and its receiver: loss, delay, disorder and so on.
 
-The streams send through a `Channel`. Options are written `[STREAM=]VALUE[@START[:SECONDS]]`. Seeded: the same
-options give the same faults in the same messages. Every fault is counted.
+The streams send through a `Channel`. Options are written `[STREAM=]VALUE[@START[:SECONDS]]`.
+Seeded: the same options give the same faults in the same messages. Every fault is counted.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ import re
 import numpy as np
 
 from vla_core.errors import ConfigError, did_you_mean
-from vla_sim.shared import STREAMS, StreamCounters
+from vla_sim.shared import StreamCounters, STREAMS
 
 KINDS = ('loss', 'duplicate', 'reorder', 'corrupt', 'freeze', 'delay_ms')
 TARGETS = ('robot', 'cameras', 'sensor', *(name for name in STREAMS if name.startswith('view')))
@@ -26,7 +26,7 @@ Message = Sequence[bytes]
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault of one kind, active from start_s for length_s (seconds since the simulator started)."""
+    """One fault of one kind, active for length_s from start_s after the simulator's start."""
 
     kind: str
     target: str | None  # None: every stream
@@ -36,7 +36,9 @@ class Fault:
 
     def strikes(self, stream: str) -> bool:
         """Whether this fault is about `stream`."""
-        return self.target in (None, stream) or (self.target == 'cameras' and stream.startswith('view'))
+        return self.target in (None, stream) or (
+            self.target == 'cameras' and stream.startswith('view')
+        )
 
     def active(self, time_s: float) -> bool:
         """Whether it is on at `time_s`."""
@@ -44,11 +46,13 @@ class Fault:
 
 
 def parse_fault(kind: str, text: str) -> Fault:
-    """Read one option value such as `0.01`, `sensor=0.05`, `view3@10:5`; ConfigError if it makes no sense."""
+    """Read one option value such as `0.01`, `sensor=0.05`, `view3@10:5`; ConfigError if wrong."""
     option = '--' + kind.replace('_', '-')
     found = _SYNTAX.match(text)
     if not found or (found['value'] is None and kind != 'freeze'):
-        raise ConfigError('', option, text, 'expected [STREAM=]VALUE[@START[:SECONDS]], e.g. sensor=0.01@10:5')
+        raise ConfigError(
+            '', option, text, 'expected [STREAM=]VALUE[@START[:SECONDS]], e.g. sensor=0.01@10:5'
+        )
     target = found['target']
     if target is not None and target not in TARGETS:
         hint = did_you_mean(target, TARGETS)
@@ -69,13 +73,16 @@ class FaultPlan:
 
     def __init__(self, stream: str, faults: Sequence[Fault]) -> None:
         self._faults = {
-            kind: [fault for fault in faults if fault.kind == kind and fault.strikes(stream)] for kind in KINDS
+            kind: [fault for fault in faults if fault.kind == kind and fault.strikes(stream)]
+            for kind in KINDS
         }
         self.any = any(self._faults.values())
 
     def value(self, kind: str, time_s: float) -> float:
         """The strongest active value of a kind; 0 if none is active."""
-        return max((fault.value for fault in self._faults[kind] if fault.active(time_s)), default=0.0)
+        return max(
+            (fault.value for fault in self._faults[kind] if fault.active(time_s)), default=0.0
+        )
 
 
 class Channel:
@@ -117,14 +124,15 @@ class Channel:
         if self._strikes('loss', time_s):
             self._counters.add('lost', units)
             return
-        if self._strikes('corrupt', time_s):
+        corrupted = self._strikes('corrupt', time_s)
+        if corrupted:
             self._counters.add('corrupted', units)
             message = self._corrupt(message, self._rng)
         delay_ms = self._plan.value('delay_ms', time_s)
         if delay_ms:
             self._counters.add('delayed', units)
         copies = 1
-        if self._strikes('duplicate', time_s):
+        if not corrupted and self._strikes('duplicate', time_s):
             self._counters.add('duplicated', units)
             copies = 2
         if copies == 1 and not self._held and self._strikes('reorder', time_s):
@@ -132,7 +140,11 @@ class Channel:
             self._held.append((message, units))
             return
         due_ns = now_ns + round(delay_ms * 1e6)
-        for held, held_units in ((message, units), *((message, units),) * (copies - 1), *self._held):
+        for held, held_units in (
+            (message, units),
+            *((message, units),) * (copies - 1),
+            *self._held,
+        ):
             heapq.heappush(self._queue, (due_ns, next(self._order), held, held_units))
         self._held.clear()
         self.poll(now_ns)

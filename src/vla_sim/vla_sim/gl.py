@@ -1,7 +1,7 @@
 """Choice of the offscreen GL backend: EGL first, OSMesa where EGL has no driver.
 
-`engine` calls `prepare` before it imports MuJoCo, because MuJoCo picks its backend on import. `MUJOCO_GL`,
-where set, is obeyed. Deliberately makes no rendering context: that is the renderer's.
+`engine` calls `prepare` before it imports MuJoCo, because MuJoCo picks its backend on import.
+`MUJOCO_GL`, where set, is obeyed. Deliberately makes no rendering context: that is the renderer's.
 """
 
 import ctypes
@@ -22,7 +22,7 @@ class GraphicsError(VlaError):
 
 
 def prepare() -> None:
-    """Choose a backend before MuJoCo is imported; without one, physics still works and `require` raises."""
+    """Choose a backend before MuJoCo is imported; without one physics works, `require` raises."""
     # llvmpipe's worker threads would compete with everything else on a small machine.
     os.environ.setdefault('LP_NUM_THREADS', '0')
     backend = os.environ.get('MUJOCO_GL', '').strip().lower() or _probe() or NO_GRAPHICS
@@ -37,7 +37,9 @@ def require() -> None:
     if backend == NO_GRAPHICS:
         raise GraphicsError(f'no GL library for offscreen rendering: {INSTALL_HINT}')
     if backend not in OFFSCREEN:
-        raise GraphicsError(f'MUJOCO_GL={backend!r} cannot render offscreen: use egl or osmesa, or unset it')
+        raise GraphicsError(
+            f'MUJOCO_GL={backend!r} cannot render offscreen: use egl or osmesa, or unset it'
+        )
 
 
 def _probe() -> str | None:
@@ -74,7 +76,9 @@ def _extensions(egl: ctypes.CDLL) -> tuple:
         return None, None
     pointer = ctypes.c_void_p
     return (
-        ctypes.CFUNCTYPE(ctypes.c_uint, ctypes.c_int, ctypes.POINTER(pointer), ctypes.POINTER(ctypes.c_int))(query),
+        ctypes.CFUNCTYPE(
+            ctypes.c_uint, ctypes.c_int, ctypes.POINTER(pointer), ctypes.POINTER(ctypes.c_int)
+        )(query),
         ctypes.CFUNCTYPE(pointer, ctypes.c_uint, pointer, pointer)(display),
     )
 

@@ -1,13 +1,13 @@
 """Forward and inverse kinematics of the Mecademic Meca500, closed form, over batches.
 
-The arm's MJCF, the scripted expert and the robot stream use it; the safety gate has its own limits.
-Deliberately knows no dynamics and no collisions, and returns only the branch the lab uses (arm reaching
-forward, elbow up, wrist bent down: J5 >= 0).
+The arm's MJCF, the scripted expert and the robot stream use it; the safety gate has its own
+limits. Deliberately knows no dynamics and no collisions, and returns only the branch the lab uses
+(arm reaching forward, elbow up, wrist bent down: J5 >= 0).
 
 Dimensions and joint limits: Meca500 user manual (base to J2 135 mm, upper arm 135 mm, elbow offset
-38 mm, forearm 120 mm, wrist to flange 70 mm). With all joints at zero the upper arm is upright, the
-forearm level along +x, and the flange's z axis points along +x: position (190, 0, 308) mm, Mecademic
-Euler angles (0, 90, 0) deg.
+38 mm, forearm 120 mm, wrist to flange 70 mm). With all joints at zero the upper arm is upright,
+the forearm level along +x, and the flange's z axis points along +x: position (190, 0, 308) mm,
+Mecademic Euler angles (0, 90, 0) deg.
 """
 
 import numpy as np
@@ -25,7 +25,8 @@ JOINT_MIN_RAD = np.array([-3.0543, -1.2217, -2.3562, -2.9671, -2.0071, -6.2832])
 JOINT_MAX_RAD = np.array([3.0543, 1.5708, 1.2217, 2.9671, 2.0071, 6.2832])
 JOINT_MAX_RAD_S = np.array([2.618, 2.618, 3.1416, 5.236, 5.236, 8.7266])
 
-# The needle is the tool: its tip is the tool centre point, this far from the flange along the flange's z.
+# The needle is the tool: its tip is the tool centre point, this far from the flange along the
+# flange's z.
 TOOL_TIP_M = 0.095
 NEEDLE_LENGTH_M = 0.050  # tip to back, legacy simulator
 
@@ -71,8 +72,8 @@ def _rotation(angle_rad: Array, first: int, second: int) -> Array:
 def forward(joint_rad: Array, tool_m: float = TOOL_TIP_M) -> tuple[Array, Array]:
     """Pose of the tool centre point in the base frame.
 
-    joint_rad (..., 6) rad; tool_m: distance from the flange along its z axis (0 = the flange itself).
-    Returns position (..., 3) m and rotation (..., 3, 3), z along the needle.
+    joint_rad (..., 6) rad; tool_m: distance from the flange along its z axis (0 = the flange
+    itself). Returns position (..., 3) m and rotation (..., 3, 3), z along the needle.
     """
     q = np.asarray(joint_rad, dtype=np.float64)
     shoulder = rotation_z(q[..., 0])
@@ -92,8 +93,8 @@ def forward(joint_rad: Array, tool_m: float = TOOL_TIP_M) -> tuple[Array, Array]
 def inverse(position_m: Array, rotation: Array, tool_m: float = TOOL_TIP_M) -> Array:
     """Joint angles (..., 6) rad that put the tool centre point at a pose.
 
-    position_m (..., 3) m and rotation (..., 3, 3) in the base frame. Raises UnreachableError when any pose
-    of the batch is out of reach or outside the joint limits.
+    position_m (..., 3) m and rotation (..., 3, 3) in the base frame. Raises UnreachableError when
+    any pose of the batch is out of reach or outside the joint limits.
     """
     position_m = np.asarray(position_m, dtype=np.float64)
     rotation = np.asarray(rotation, dtype=np.float64)
@@ -118,18 +119,20 @@ def inverse(position_m: Array, rotation: Array, tool_m: float = TOOL_TIP_M) -> A
     q[..., 4] = np.arccos(np.clip(m[..., 0, 0], -1.0, 1.0))
     q[..., 5] = np.arctan2(m[..., 0, 1], m[..., 0, 2])
     if not np.all(within_limits(q)):
-        raise UnreachableError('pose is outside the joint limits of the arm: move or turn the target')
+        raise UnreachableError(
+            'pose is outside the joint limits of the arm: move or turn the target'
+        )
     return q
 
 
 def within_limits(joint_rad: Array, margin_rad: float = 0.0) -> NDArray[np.bool_]:
-    """Say for each row of joint_rad (..., 6) whether all joints are inside their limits: (...,) bool."""
+    """Whether all joints of joint_rad (..., 6) are inside their limits: (...,) bool."""
     low, high = JOINT_MIN_RAD + margin_rad, JOINT_MAX_RAD - margin_rad
     return np.all((joint_rad >= low) & (joint_rad <= high), axis=-1)
 
 
 def euler_rad(rotation: Array) -> Array:
-    """Mecademic Euler angles alpha, beta, gamma (..., 3) rad of rotation (..., 3, 3): mobile XYZ."""
+    """Mecademic Euler angles (..., 3) rad of rotation (..., 3, 3): mobile XYZ."""
     r = np.asarray(rotation)
     return np.stack(
         [
@@ -142,10 +145,10 @@ def euler_rad(rotation: Array) -> Array:
 
 
 def frame_along(direction: Array, level: float = 0.0) -> Array:
-    """Rotation (..., 3, 3) whose z axis is `direction` (..., 3) and whose x axis lies in the arm's plane.
+    """Rotation (..., 3, 3) with z along `direction` (..., 3) and x in the arm's plane.
 
-    The needle is round, so its roll is free: this choice keeps J4 and J6 small for a needle that points
-    forward and down. `level` (rad) turns the frame about the direction.
+    The needle is round, so its roll is free: this choice keeps J4 and J6 small for a needle that
+    points forward and down. `level` (rad) turns the frame about the direction.
     """
     z = direction / np.linalg.norm(direction, axis=-1, keepdims=True)
     left = np.cross(np.array([0.0, 0.0, 1.0]), z)

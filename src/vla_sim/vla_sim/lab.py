@@ -1,23 +1,24 @@
 """The lab in one process, without sockets: physics of arm and needle, cameras and sensor.
 
-The world process steps it on the wire side; tests and headless evaluation use it directly, faster than real
-time. Everything is determined by the seed and the commands. Deliberately knows no clock: time is counted
-in physics steps of `PHYSICS_STEP_S`.
+The world process steps it on the wire side; tests and headless evaluation use it directly, faster
+than real time. Everything is determined by the seed and the commands. Deliberately knows no clock:
+time is counted in physics steps of `PHYSICS_STEP_S`.
 """
 
 from dataclasses import dataclass
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vla_sim import kinematics as kin
-from vla_sim import mjcf_arm
-from vla_sim import mjcf_lab
+from vla_sim import mjcf_arm, mjcf_lab
 from vla_sim import scene as sc
 from vla_sim.engine import mujoco
 from vla_sim.expert import Expert, Setpoint
 from vla_sim.oct_signal import OctSignal
 from vla_sim.renderer import LabRenderer
+from vla_sim.shared import COLUMNS
 from vla_sim.tissue import Contact, FAR_M, Surface, Tissue
 
 PHYSICS_STEP_S = mjcf_lab.PHYSICS_STEP_S
@@ -45,10 +46,14 @@ class Truth:
 
 
 class Lab:
-    """One scene and its arm. Single-threaded; rendering too belongs to the thread that first rendered."""
+    """One scene and its arm. Single-threaded; rendering stays in its first thread."""
 
     def __init__(
-        self, seed: int = 0, width: int = 640, height: int = 360, ranges: sc.SceneRanges = sc.SceneRanges()
+        self,
+        seed: int = 0,
+        width: int = 640,
+        height: int = 360,
+        ranges: sc.SceneRanges = sc.DEFAULT_RANGES,
     ) -> None:
         self._size = (width, height)
         self._ranges = ranges
@@ -56,15 +61,21 @@ class Lab:
         self.model = mjcf_lab.compile_model(width, height)
         self.data = mujoco.MjData(self.model)
         self._applier = mjcf_lab.SceneApplier(self.model)
-        self._tip = self.model.site('needle_tip').id
-        self._link6 = self.model.body('link6').id
+        tip = self.model.site('needle_tip').id
+        # Views into MuJoCo's memory: its attribute look-ups would cost more than a physics step.
+        self._tip_position, self._tip_matrix = self.data.site_xpos[tip], self.data.site_xmat[tip]
+        self._qpos, self._ctrl = self.data.qpos, self.data.ctrl
+        self._needle_force = self.data.xfrc_applied[self.model.body('link6').id, :3]
         self.reset(seed)
 
-    def reset(self, seed: int, joint_rad: Array | None = None, script_start_s: float = 0.0) -> None:
+    def reset(
+        self, seed: int, joint_rad: Array | None = None, script_start_s: float = 0.0
+    ) -> None:
         """Draw the scene of `seed` and put the arm at rest.
 
-        joint_rad (6,): by default where the expert begins its cycle. script_start_s: the script's time at
-        this instant; begin at the start of a cycle, since a needle does not appear inside an eye.
+        joint_rad (6,): by default where the expert begins its cycle. script_start_s: the script's
+        time at this instant; begin at the start of a cycle, since a needle does not appear inside
+        an eye.
         """
         self.scene = sc.draw_scene(seed, self._ranges)
         self.expert = Expert(self.scene, PHYSICS_STEP_S)
@@ -76,21 +87,23 @@ class Lab:
         self._to_trocar = self.scene.trocar_rotation.T.copy()
         mujoco.mj_resetData(self.model, self.data)
         self._applier.apply(self.data, self.scene)
-        start = self.setpoint().joint_rad if joint_rad is None else np.asarray(joint_rad, dtype=float)
-        self.data.qpos[:] = self._target = start
+        start = (
+            self.setpoint().joint_rad if joint_rad is None else np.asarray(joint_rad, dtype=float)
+        )
+        self._qpos[:] = start
         self._previous_depth = None
         self.command(start)
         mujoco.mj_forward(self.model, self.data)
         self._feel()
 
     def command(self, joint_rad: Array, joint_rad_s: Array | None = None) -> None:
-        """Set the servos' target (6,) rad, cut to the joint limits, with its speed (6,) rad/s as feed-forward.
+        """Set the servos' target (6,) rad, cut to the joint limits, and its speed (6,) rad/s.
 
-        The servos are heavily damped (kv / kp = 0.1 s); the feed-forward takes their lag away.
+        The servos are heavily damped (kv / kp = 0.1 s); the speed, fed forward, takes their lag
+        away.
         """
-        target = np.clip(joint_rad, kin.JOINT_MIN_RAD, kin.JOINT_MAX_RAD)
-        self._target = target
-        self.data.ctrl[:] = target if joint_rad_s is None else target + _LEAD_S * joint_rad_s
+        target = np.minimum(np.maximum(joint_rad, kin.JOINT_MIN_RAD), kin.JOINT_MAX_RAD)
+        self._ctrl[:] = target if joint_rad_s is None else target + _LEAD_S * joint_rad_s
 
     def step(self, steps: int = 1) -> None:
         """Advance the physics by `steps` x PHYSICS_STEP_S."""
@@ -102,7 +115,7 @@ class Lab:
             self._feel()
 
     def follow_expert(self, steps: int = 1) -> None:
-        """Advance while the scripted expert commands the arm; script time runs with physics time."""
+        """Advance with the scripted expert in command; its time runs with physics time."""
         for _ in range(steps):
             setpoint = self.setpoint()
             self.command(setpoint.joint_rad, setpoint.joint_rad_s)
@@ -114,18 +127,17 @@ class Lab:
 
     def _feel(self) -> None:
         """Update the needle's contact and put its force on the arm for the next step."""
-        tip, along = self._tip_and_direction()
+        tip, along = self._tip_position, self._tip_matrix[2::3]
         local = (self._to_trocar @ (tip - self.scene.opening_m)).tolist()
         local_along = (self._to_trocar @ along).tolist()
         previous = local[2] if self._previous_depth is None else self._previous_depth
         self._previous_depth = local[2]
-        self._contact = self._tissue.update(local, local_along, (local[2] - previous) / PHYSICS_STEP_S)
+        self._contact = self._tissue.update(
+            local, local_along, (local[2] - previous) / PHYSICS_STEP_S
+        )
         self._local, self._local_along = local, local_along
         # Through the needle's own axis, on which link 6's centre of mass nearly lies.
-        self.data.xfrc_applied[self._link6, :3] = -self._contact.force_n * along
-
-    def _tip_and_direction(self) -> tuple[Array, Array]:
-        return self.data.site_xpos[self._tip], self.data.site_xmat[self._tip].reshape(3, 3)[:, 2]
+        self._needle_force[:] = -self._contact.force_n * along
 
     @property
     def time_s(self) -> float:
@@ -135,11 +147,11 @@ class Lab:
     @property
     def joint_rad(self) -> Array:
         """Joint angles (6,), a copy."""
-        return self.data.qpos.copy()
+        return self._qpos.copy()
 
     def tcp_pose(self) -> tuple[Array, Array]:
         """Needle tip in the base frame: position (3,) m, rotation (3, 3), copies."""
-        return self.data.site_xpos[self._tip].copy(), self.data.site_xmat[self._tip].reshape(3, 3).copy()
+        return self._tip_position.copy(), self._tip_matrix.reshape(3, 3).copy()
 
     def truth(self) -> Truth:
         """Everything about the present instant."""
@@ -156,6 +168,20 @@ class Lab:
     def contact(self) -> Contact:
         """The needle's contact after the last step."""
         return self._contact
+
+    def write_state(self, state: Array) -> None:
+        """Fill state (WIDTH,) with this instant, in the columns of `shared.COLUMNS`."""
+        contact, tissue, setpoint = self._contact, self._tissue, self.setpoint()
+        x, y, depth = self._local
+        state[COLUMNS.joint] = self._qpos
+        state[COLUMNS.joint_speed] = self.data.qvel
+        state[COLUMNS.tip] = self._tip_position
+        state[COLUMNS.phantom] = self._applier.phantom_pose(self.data)
+        state[COLUMNS.contact] = (
+            contact.distance_m, contact.force_n, depth, math.hypot(x, y), contact.surface,
+            setpoint.phase, setpoint.cycle, tissue.inside + 2 * tissue.valve_open + 4 *
+            tissue.tissue_punctured,
+        )  # fmt: skip
 
     def sample_sensor(self) -> tuple[float, NDArray[np.float32]]:
         """One sensor sample: force (sensor units) and A-scan (1025,) float32."""

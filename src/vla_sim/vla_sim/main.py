@@ -1,7 +1,8 @@
-"""The simulator's program: reads options, forks one process for physics, cameras and sensor each, watches them.
+"""The simulator's program: reads options and runs the supervisor.
 
-Called by the `vla_sim` executable and `vla sim`. Deliberately does no work of a device itself: it writes the
-statistics, so that a slow disk delays nothing, and ends everything when one part fails or it is told to.
+Called by the `vla_sim` executable and `vla sim`. Deliberately does no work of a device itself: it
+writes the statistics, so that a slow disk delays nothing, and ends everything when one part fails
+or it is told to.
 """
 
 from collections.abc import Sequence

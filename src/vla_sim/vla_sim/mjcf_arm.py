@@ -1,11 +1,12 @@
+# ruff: noqa: E501 - MJCF reads best with one element a line
 """MJCF of the Meca500 with its needle tool.
 
-`mjcf_lab` puts it into the scene. Dimensions and limits come from `kinematics`; housings are simple shapes
-of about the right size. Deliberately without contact geometry: `tissue` makes the needle's forces, and nothing
-in the scripted motion comes near the table.
+`mjcf_lab` puts it into the scene. Dimensions and limits come from `kinematics`; housings are
+simple shapes of about the right size. Deliberately without contact geometry: `tissue` makes the
+needle's forces, and nothing in the scripted motion comes near the table.
 
-Actuators: position servos, kp 500 / kv 50 (J1-J3) and 200 / 20 (J4-J6), +-10 N m (legacy simulator). Gravity
-is compensated on the arm, as its controller does.
+Actuators: position servos, kp 500 / kv 50 (J1-J3) and 200 / 20 (J4-J6), +-10 N m (legacy
+simulator). Gravity is compensated on the arm, as its controller does.
 """
 
 import numpy as np
@@ -68,10 +69,10 @@ def _tool() -> str:
 <geom class="arm" type="cylinder" fromto=".108 0 0 {_BACK_M} 0 0" size=".0026" material="tool_hub"/>
 <geom class="arm" type="capsule" fromto="{_BACK_M} 0 0 {_TIP_M - NEEDLE_RADIUS_M} 0 0" size="{NEEDLE_RADIUS_M}"
   material="needle"/>
-<geom class="arm" type="box" pos=".078 0 .024" size=".004 .009 .022" material="arm_dark"/>
-<geom class="arm" type="box" pos=".078 0 .048" size=".009 .015 .009" material="tool_camera"/>
-<geom class="arm" type="cylinder" fromto=".086 0 .048 .09 0 .048" size=".005" material="glass"/>
-<site name="needle_tip" pos="{_TIP_M} 0 0" quat=".70710678 0 .70710678 0" size=".0005" rgba="0 0 0 0"/>
+<geom class="arm" type="box" pos=".078 0 .024" size=".004 .009 .022" material="arm_dark"/> <geom
+class="arm" type="box" pos=".078 0 .048" size=".009 .015 .009" material="tool_camera"/> <geom
+class="arm" type="cylinder" fromto=".086 0 .048 .09 0 .048" size=".005" material="glass"/> <site
+name="needle_tip" pos="{_TIP_M} 0 0" quat=".70710678 0 .70710678 0" size=".0005" rgba="0 0 0 0"/>
 <site name="needle_back" pos="{_BACK_M} 0 0" size=".0005" rgba="0 0 0 0"/>
 """
 
@@ -89,21 +90,22 @@ def _inertial(mass_kg: float, pos: str, radius_m: float) -> str:
 def body(tool_camera: str) -> str:
     """MJCF of the arm's bodies; `tool_camera` is the `<camera>` element that rides on link 6.
 
-    Masses sum to the arm's 4.6 kg (manual); their split is an estimate and only shapes the transients.
+    Masses sum to the arm's 4.6 kg (manual); their split is an estimate and only shapes the
+    transients.
     """
     return f"""
 <body name="base_link" gravcomp="1">{_LINK0}
- <body name="link1" pos="0 0 {kin.BASE_HEIGHT_M}" gravcomp="1">{_inertial(1.1, '0 0 -.01', .06)}
+ <body name="link1" pos="0 0 {kin.BASE_HEIGHT_M}" gravcomp="1">{_inertial(1.1, '0 0 -.01', 0.06)}
   {_joint(0, '0 0 1')}{_LINK1}
-  <body name="link2" gravcomp="1">{_inertial(.9, '0 0 .0675', .07)}
+  <body name="link2" gravcomp="1">{_inertial(0.9, '0 0 .0675', 0.07)}
    {_joint(1, '0 1 0')}{_LINK2}
-   <body name="link3" pos="0 0 {kin.UPPER_ARM_M}" gravcomp="1">{_inertial(.8, '.01 0 .03', .05)}
-    {_joint(2, '0 1 0')}{_LINK3}
-    <body name="link4" pos="{kin.FOREARM_M} 0 {kin.ELBOW_OFFSET_M}" gravcomp="1">{_inertial(.3, '-.03 0 0', .03)}
+   <body name="link3" pos="0 0 {kin.UPPER_ARM_M}" gravcomp="1">{_inertial(0.8, '.01 0 .03', 0.05)}
+    {_joint(2, '0 1 0')}{_LINK3} <body name="link4" pos="{kin.FOREARM_M} 0 {kin.ELBOW_OFFSET_M}"
+    gravcomp="1">{_inertial(0.3, '-.03 0 0', 0.03)}
      {_joint(3, '1 0 0')}{_LINK4}
-     <body name="link5" gravcomp="1">{_inertial(.2, '.015 0 0', .025)}
+     <body name="link5" gravcomp="1">{_inertial(0.2, '.015 0 0', 0.025)}
       {_joint(4, '0 1 0')}{_LINK5}
-      <body name="link6" gravcomp="1">{_inertial(.15, '.06 0 .005', .03)}
+      <body name="link6" gravcomp="1">{_inertial(0.15, '.06 0 .005', 0.03)}
        {_joint(5, '1 0 0')}{_tool()}{tool_camera}
       </body></body></body></body></body></body></body>"""
 

@@ -1,7 +1,9 @@
+# ruff: noqa: E501 - MJCF reads best with one element a line
 """The whole lab as MJCF: arm, table, eye phantom with trocar, props, lights and five cameras.
 
 `compile_model` is called once per process; `apply_scene` then puts a drawn scene into the model.
-Deliberately holds no physics of the needle in tissue, which MuJoCo's contacts do not model (see `tissue`).
+Deliberately holds no physics of the needle in tissue, which MuJoCo's contacts do not model (see
+`tissue`).
 """
 
 from dataclasses import dataclass
@@ -10,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from vla_sim import kinematics as kin
-from vla_sim import mjcf_arm
+from vla_sim import mjcf_arm, textures
 from vla_sim import scene as sc
-from vla_sim import textures
 from vla_sim.engine import mujoco
 
-PHYSICS_STEP_S = 0.002  # implicit integration: the stiff servo damping is stable at twice the legacy 1 ms
+PHYSICS_STEP_S = (
+    0.002  # implicit integration: the stiff servo damping is stable at twice the legacy 1 ms
+)
 VIEWS = ('view1', 'view2', 'view3', 'view4', 'view5')
 
 
@@ -90,14 +93,15 @@ _ASSETS = """
 </asset>
 """
 
-_ROOM = """
-<light name="key" pos=".5 .9 1.6" dir="-.25 -.55 -1" diffuse=".55 .54 .52" specular=".3 .3 .3" directional="true"/>
-<light name="fill" pos=".2 -1 1.2" dir="-.1 .7 -.8" diffuse=".26 .28 .31" specular=".1 .1 .1" directional="true"/>
-<geom name="table" type="box" pos=".25 0 -.02" size=".75 .8 .02" material="table_breadboard"/>
-<geom name="wall_back" type="box" pos="-.95 0 .5" size=".01 2.2 .9" material="wall"/>
-<geom name="wall_right" type="box" pos=".3 -1.7 .5" size="2 .01 .9" material="wall"/>
+_ROOM = """ <light name="key" pos=".5 .9 1.6" dir="-.25 -.55 -1" diffuse=".55 .54 .52" specular=".3
+.3 .3" directional="true"/> <light name="fill" pos=".2 -1 1.2" dir="-.1 .7 -.8" diffuse=".26 .28
+.31" specular=".1 .1 .1" directional="true"/> <geom name="table" type="box" pos=".25 0 -.02"
+size=".75 .8 .02" material="table_breadboard"/> <geom name="wall_back" type="box" pos="-.95 0 .5"
+size=".01 2.2 .9" material="wall"/> <geom name="wall_right" type="box" pos=".3 -1.7 .5" size="2 .01
+.9" material="wall"/>
 """
-# Half a dozen things that stand about on the bench: (shape, size, x, y). Their height comes from the size.
+# Half a dozen things that stand about on the bench: (shape, size, x, y). Their height comes from
+# the size.
 _PROPS = (
     ('box', (0.05, 0.035, 0.045), -0.05, -0.33),
     ('cylinder', (0.03, 0.06), 0.12, -0.42),
@@ -142,7 +146,9 @@ def _along(direction: Any, start_m: float, end_m: float) -> str:
 def _phantom() -> str:
     out = -sc.INWARD
     eye, hub = sc.EYE_RADIUS_M, sc.OPENING_FROM_EYE_CENTRE_M
-    gaze = np.array([np.sin(0.30), 0.0, np.cos(0.30)])  # turned away from the robot: the trocar is at 45 deg
+    gaze = np.array(
+        [np.sin(0.30), 0.0, np.cos(0.30)]
+    )  # turned away from the robot: the trocar is at 45 deg
     side = kin.frame_along(gaze)
     quat = np.empty(4)
     mujoco.mju_mat2Quat(quat, side.ravel())
@@ -156,13 +162,13 @@ def _phantom() -> str:
  <geom type="cylinder" pos=".034 .027 -.0048" size=".0045 .0008" rgba=".10 .25 .80 1"/>
  <geom type="box" pos="0 0 -.024" size=".03 .025 .006" material="arm_dark"/>
  <geom type="sphere" pos="0 0 -.036" size=".012" material="steel"/>
- <geom name="tissue" type="cylinder" fromto="{_along(sc.INWARD, .0045, .0085)}" size=".0078" material="tissue"/>
+ <geom name="tissue" type="cylinder" fromto="{_along(sc.INWARD, 0.0045, 0.0085)}" size=".0078" material="tissue"/>
  <geom type="ellipsoid" pos="{iris_at}" quat="{_vector(quat)}" size=".0052 .0052 .0011" material="iris"/>
- <geom type="sphere" pos="{_vector(gaze * .0066)}" size=".0072" material="cornea"/>
+ <geom type="sphere" pos="{_vector(gaze * 0.0066)}" size=".0072" material="cornea"/>
  <geom type="sphere" size="{eye}" material="sclera"/>
- <geom name="hub" type="cylinder" fromto="{_along(out, eye - .0004, hub)}" size=".0024" material="hub"/>
- <geom name="bore" type="cylinder" fromto="{_along(out, hub - .0003, hub + .00005)}" size=".0011" material="bore"/>
- <geom name="cannula" type="cylinder" fromto="{_along(out, eye - .0045, eye - .0003)}" size=".0009" material="hub"/>
+ <geom name="hub" type="cylinder" fromto="{_along(out, eye - 0.0004, hub)}" size=".0024" material="hub"/>
+ <geom name="bore" type="cylinder" fromto="{_along(out, hub - 0.0003, hub + 0.00005)}" size=".0011" material="bore"/>
+ <geom name="cannula" type="cylinder" fromto="{_along(out, eye - 0.0045, eye - 0.0003)}" size=".0009" material="hub"/>
  <site name="trocar" pos="{_vector(out * hub)}" size=".0005" rgba="0 0 0 0"/>
 </body>
 <body name="stand" mocap="true">
@@ -195,7 +201,9 @@ def model_xml(width: int, height: int, samples: int = 0) -> str:
 
 def compile_model(width: int = 640, height: int = 360, samples: int = 0) -> mujoco.MjModel:
     """Compile the lab."""
-    return mujoco.MjModel.from_xml_string(model_xml(width, height, samples), textures.all_textures())
+    return mujoco.MjModel.from_xml_string(
+        model_xml(width, height, samples), textures.all_textures()
+    )
 
 
 class SceneApplier:
@@ -231,9 +239,15 @@ class SceneApplier:
         data.mocap_pos[self._phantom] = position_m
         data.mocap_quat[self._phantom] = quat_wxyz
         ball = np.empty(3)
-        mujoco.mju_rotVecQuat(ball, np.array([0.0, 0.0, -0.036]), np.asarray(quat_wxyz, dtype=float))
+        mujoco.mju_rotVecQuat(
+            ball, np.array([0.0, 0.0, -0.036]), np.asarray(quat_wxyz, dtype=float)
+        )
         data.mocap_pos[self._stand] = np.asarray(position_m) + ball + [0.0, 0.0, 0.036]
         self._model.geom('foot').pos[:2] = data.mocap_pos[self._stand][:2]
+
+    def phantom_pose(self, data: mujoco.MjData) -> Any:
+        """Position and quaternion (w first) of the phantom (7,)."""
+        return np.concatenate([data.mocap_pos[self._phantom], data.mocap_quat[self._phantom]])
 
     def _apply_looks(self, scene: sc.Scene) -> None:
         model = self._model

@@ -1,11 +1,11 @@
-"""Synthesis of the OCT/force sensor's samples: one A-scan of 1025 bins over 3.7 mm and one force a sample.
+"""Synthesis of the OCT/force sensor's samples: an A-scan of 1025 bins over 3.7 mm, and a force.
 
-The sensor stream calls it for every datagram, `Lab` for one sample. Everything costly (speckle, attenuation,
-noise) is computed once; a sample is two slices and a sum, 650 times a second. Deliberately knows nothing of
-geometry: it gets the distance along the needle from `tissue`.
+The sensor stream calls it for every datagram, `Lab` for one sample. Everything costly (speckle,
+attenuation, noise) is computed once; a sample is two slices and a sum, 650 times a second.
+Deliberately knows nothing of geometry: it gets the distance along the needle from `tissue`.
 
-Levels follow what is known of the real sensor: force offset about 1.0 unit, mean of an A-scan about 50.
-The imaging depth of 3.7 mm is the threshold the legacy simulator used.
+Levels follow what is known of the real sensor: force offset about 1.0 unit, mean of an A-scan
+about 50. The imaging depth of 3.7 mm is the threshold the legacy simulator used.
 """
 
 import numpy as np
@@ -35,12 +35,16 @@ FloatArray = NDArray[np.float32]
 
 
 class OctSignal:
-    """Makes samples. Stateless after construction: the same index and inputs give the same sample."""
+    """Makes samples. Stateless once made: the same index and inputs give the same sample."""
 
     def __init__(self, seed: int) -> None:
         rng = np.random.default_rng([seed, 0x0C7])
-        self._noise = (NOISE_MEAN + NOISE_SIGMA * rng.standard_normal(_NOISE_POOL)).astype(np.float32)
-        self._noise += 0.25 * np.abs(rng.standard_normal(_NOISE_POOL)).astype(np.float32) * NOISE_SIGMA
+        self._noise = (NOISE_MEAN + NOISE_SIGMA * rng.standard_normal(_NOISE_POOL)).astype(
+            np.float32
+        )
+        self._noise += (
+            0.25 * np.abs(rng.standard_normal(_NOISE_POOL)).astype(np.float32) * NOISE_SIGMA
+        )
         self._force_noise = (FORCE_NOISE * rng.standard_normal(_NOISE_POOL)).astype(np.float32)
         self._fibre = _fibre_reflection()
         self._echo = np.stack([_echoes(kind, rng) for kind in Surface])
@@ -56,8 +60,8 @@ class OctSignal:
     ) -> tuple[FloatArray, FloatArray]:
         """Samples for N instants: force (N,) and A-scans (N, 1025), float32, sensor units.
 
-        index: running number of each sample; time_s: any steady time; distance_m, surface, force_n: from
-        `tissue.Contact`, all (N,).
+        index: running number of each sample; time_s: any steady time; distance_m, surface,
+        force_n: from `tissue.Contact`, all (N,).
         """
         count = len(index)
         where = (index * self._salt) % (_NOISE_POOL - PROFILE_BINS)
@@ -65,7 +69,8 @@ class OctSignal:
         force = (FORCE_OFFSET + FORCE_PER_NEWTON * force_n + drift).astype(np.float32)
         force += self._force_noise[where]
         shift = np.clip(np.rint(distance_m / BIN_M), -PROFILE_BINS, PROFILE_BINS).astype(np.int64)
-        # Beyond the imaging depth nothing echoes (the peak's flank would still show in the last bins).
+        # Beyond the imaging depth nothing echoes (the peak's flank would still show in the last
+        # bins).
         surface = np.where(distance_m < IMAGING_DEPTH_M + _FLANK_M, surface, int(Surface.NOTHING))
         texture = (time_s * SPECKLE_HZ).astype(np.int64) * 7 % _TEXTURES
         profile = np.empty((count, PROFILE_BINS), dtype=np.float32)
@@ -94,8 +99,8 @@ def _echoes(kind: Surface, rng: np.random.Generator) -> FloatArray:
     kernel /= kernel.sum()
     speckle = np.apply_along_axis(np.convolve, 1, speckle, kernel, 'same')
     echo = _scatter(kind, depth_m) * speckle + _peak(kind, depth_m)
-    # A spectrometer's sensitivity falls with depth; the echo moves as a whole, so the fall-off is put
-    # on its own depth, which is near enough over 3.7 mm.
+    # A spectrometer's sensitivity falls with depth; the echo moves as a whole, so the fall-off is
+    # put on its own depth, which is near enough over 3.7 mm.
     return np.asarray(echo, dtype=np.float32)
 
 

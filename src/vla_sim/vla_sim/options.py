@@ -39,10 +39,15 @@ class SimOptions:
     batch: int = 5
     camera_names: str = 'new'
     right_eyes: bool = False
-    script_clock: str = 'start'
+    script_clock: str | None = None  # None: 'unix' with `only`, else 'start'
     stats_file: str | None = None
     seconds: float | None = None
     faults: tuple[Fault, ...] = ()
+
+    @property
+    def follows_unix_time(self) -> bool:
+        """Whether the script runs on Unix time."""
+        return (self.script_clock or ('unix' if self.only else 'start')) == 'unix'
 
     def runs(self, device: str) -> bool:
         """Whether this simulator plays `device`."""
@@ -59,12 +64,44 @@ def parse(argv: Sequence[str] | None = None) -> SimOptions:
     found = tuple(
         parse_fault(kind, text) for kind in KINDS for text in getattr(values, kind) or ()
     )
-    fields = {name: value for name, value in vars(values).items() if name in SimOptions.__dataclass_fields__}
-    if fields['script_clock'] is None:
-        fields['script_clock'] = 'unix' if fields['only'] else 'start'
+    fields = {
+        name: value
+        for name, value in vars(values).items()
+        if name in SimOptions.__dataclass_fields__
+    }
     options = SimOptions(**{**fields, 'faults': found})
     _check(options)
     return options
+
+
+_DEFAULT = SimOptions()
+_NUMBERS = (
+    ('seed', int, 'N', 'of the scene and all noise'),
+    ('robot-port', int, 'PORT', 'ZMQ PUB, bound'),
+    ('camera-port', int, 'PORT', 'ZMQ PUSH, connected'),
+    ('sensor-port', int, 'PORT', 'UDP'),
+    ('robot-rate', float, 'HZ', 'states a second'),
+    ('camera-rate', float, 'HZ', 'triggers a second'),
+    ('sensor-rate', float, 'HZ', 'samples a second'),
+    ('width', int, 'PIXELS', 'of the images'),
+    ('height', int, 'PIXELS', 'of the images'),
+    ('batch', int, 'N', f'sensor records a datagram, 1 to {MAX_RECORDS}'),
+    ('seconds', float, 'S', 'end after this time'),
+)
+_CHOICES = (
+    ('only', DEVICES, 'play one device alone, as its own host would'),
+    ('variant', ('a', 'b'), 'sensor datagrams: a = count and records, b = one bare record'),
+    ('camera-names', ('new', 'old'), 'camera strings of the newer or the older sender'),
+    (
+        'script-clock',
+        ('start', 'unix'),
+        'the motion begins now, or follows Unix time so that hosts agree (default with --only)',
+    ),
+)
+_FAULT_HELP = (
+    'Each may be given several times, as [STREAM=]VALUE[@START[:SECONDS]]. STREAM is one of '
+    f'{", ".join(TARGETS)} (default: all). VALUE is a probability, or milliseconds.'
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -82,36 +119,35 @@ def _parser() -> _Parser:
     parser = _Parser(
         prog='vla sim',
         allow_abbrev=False,
-        description='The lab on the wire: a simulated Meca500, five cameras and an OCT/force sensor.',
+        description='The lab on the wire: a simulated Meca500, five cameras, an OCT/force sensor.',
     )
+    for name, kind, metavar, text in _NUMBERS:
+        default = getattr(_DEFAULT, name.replace('-', '_'))
+        text += '' if default is None else f' (default {default:g})'
+        parser.add_argument(f'--{name}', type=kind, default=default, metavar=metavar, help=text)
+    for name, choices, text in _CHOICES:
+        default = getattr(_DEFAULT, name.replace('-', '_'))
+        parser.add_argument(f'--{name}', choices=choices, default=default, help=text)
     add = parser.add_argument
-    default = SimOptions()
-    add('--only', choices=DEVICES, help='play one device alone, as its own host would')
-    add('--seed', type=int, default=0, help='the scene and all noise (default 0)')
-    add('--bind', default=default.bind, metavar='ADDRESS', help='address the robot publishes on (default loopback)')
-    add('--target', default=default.target, metavar='HOST', help='where cameras and sensor send to (default loopback)')
     add('--rate', type=float, metavar='HZ', help='rate of the device of --only, or of the robot')
     add('--port', type=int, metavar='PORT', help='port of the device of --only')
-    for device, field in (('robot', 'robot'), ('camera', 'camera'), ('sensor', 'sensor')):
-        port, rate = getattr(default, f'{field}_port'), getattr(default, f'{field}_rate')
-        add(f'--{device}-port', type=int, default=port, metavar='PORT', help=f'default {port}')
-        add(f'--{device}-rate', type=float, default=rate, metavar='HZ', help=f'default {rate:g}')
-    add('--width', type=int, default=default.width, metavar='PIXELS', help='of the images (default 640)')
-    add('--height', type=int, default=default.height, metavar='PIXELS', help='of the images (default 360)')
-    add('--variant', choices=('a', 'b'), default='a', help='sensor datagrams: a = count and records, b = one bare record')
-    add('--batch', type=int, default=default.batch, metavar='N', help=f'records a datagram, 1 to {MAX_RECORDS} (default 5)')
-    add('--camera-names', choices=('new', 'old'), default='new', help='camera strings of the newer or the older sender')
-    add('--right-eyes', action='store_true', help='also send right-eye images, as the older sender does')
-    add('--script-clock', choices=('start', 'unix'), help='the motion begins now, or follows Unix time so that hosts agree '
-        '(default: unix with --only)')  # fmt: skip
+    add(
+        '--bind',
+        default=_DEFAULT.bind,
+        metavar='ADDRESS',
+        help='the robot publishes on it (default loopback)',
+    )
+    add(
+        '--target',
+        default=_DEFAULT.target,
+        metavar='HOST',
+        help='cameras and sensor send there (default loopback)',
+    )
+    add('--right-eyes', action='store_true', help='right-eye images too, as the older sender')
     add('--stats-file', metavar='FILE', help='write what was sent as JSON, five times a second')
-    add('--seconds', type=float, metavar='S', help='end after this time')
-    group = parser.add_argument_group(
-        'faults', 'Each may be given several times, as [STREAM=]VALUE[@START[:SECONDS]]; '
-        f'STREAM is one of {", ".join(TARGETS)} (default: all). VALUE is a probability, or milliseconds.'
-    )  # fmt: skip
+    faults = parser.add_argument_group('faults', _FAULT_HELP)
     for kind in KINDS:
-        group.add_argument('--' + kind.replace('_', '-'), action='append', metavar='FAULT')
+        faults.add_argument('--' + kind.replace('_', '-'), action='append', metavar='FAULT')
     return parser
 
 
@@ -125,12 +161,16 @@ def _unknown(word: str, parser: argparse.ArgumentParser) -> str:
 
 def _apply_short_options(values: argparse.Namespace) -> None:
     """--rate and --port speak of the device that runs alone; --rate without one, of the robot."""
-    device = {'robot': 'robot', 'cameras': 'camera', 'sensor': 'sensor', None: 'robot'}[values.only]
+    device = {'robot': 'robot', 'cameras': 'camera', 'sensor': 'sensor', None: 'robot'}[
+        values.only
+    ]
     if values.rate is not None:
         setattr(values, f'{device}_rate', values.rate)
     if values.port is not None:
         if values.only is None:
-            raise UsageError('--port needs --only; use --robot-port, --camera-port or --sensor-port')
+            raise UsageError(
+                '--port needs --only; use --robot-port, --camera-port or --sensor-port'
+            )
         setattr(values, f'{device}_port', values.port)
 
 
@@ -144,6 +184,8 @@ def _check(options: SimOptions) -> None:
     for name, (low, high) in ranges.items():
         value = getattr(options, name)
         if not low <= value <= high:
-            raise ConfigError('', '--' + name.replace('_', '-'), value, f'expected {low:g} to {high:g}')
+            raise ConfigError(
+                '', '--' + name.replace('_', '-'), value, f'expected {low:g} to {high:g}'
+            )
     if options.seconds is not None and options.seconds <= 0:
         raise ConfigError('', '--seconds', options.seconds, 'expected a time above 0')

@@ -1,7 +1,7 @@
 """Offscreen pictures of the lab from its five cameras.
 
-`Lab` and the camera stream own one each. GL contexts belong to a thread: make, use and close a renderer in
-the same thread.
+`Lab` and the camera stream own one each. GL contexts belong to a thread: make, use and close a
+renderer in the same thread.
 """
 
 import numpy as np
@@ -26,17 +26,23 @@ class LabRenderer:
         try:
             self._renderer = mujoco.Renderer(model, height, width, max_geom=400)
         except (RuntimeError, ImportError, AttributeError, mujoco.FatalError) as error:
-            text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise gl.GraphicsError(f'offscreen rendering failed ({text}): {gl.INSTALL_HINT}') from error
+            text = (
+                str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            )
+            raise gl.GraphicsError(
+                f'offscreen rendering failed ({text}): {gl.INSTALL_HINT}'
+            ) from error
         rng = np.random.default_rng(0xCA)
-        self._noise = rng.integers(0, NOISE_LEVELS, (height + _NOISE_ROWS, width, 3), dtype=np.uint8)
+        self._noise = rng.integers(
+            0, NOISE_LEVELS, (height + _NOISE_ROWS, width, 3), dtype=np.uint8
+        )
         self._picture = np.empty((height, width, 3), dtype=np.uint8)
 
     def render(self, data: mujoco.MjData, view: str, noise: int | None = None) -> Picture:
         """Picture (H, W, 3) uint8 RGB of a view ('view1' .. 'view5'), valid until the next call.
 
-        noise: running number of the picture; it chooses the camera noise, so that no two pictures of a still
-        scene are equal, as with a real camera. None: no noise.
+        noise: running number of the picture; it chooses the camera noise, so that no two pictures
+        of a still scene are equal, as with a real camera. None: no noise.
         """
         if view not in VIEWS:
             raise ValueError(f'{view} is not one of {", ".join(VIEWS)}')

@@ -1,10 +1,13 @@
 """The robot's state on the wire: ZMQ PUB, two frames, at a fixed rate.
 
-Lives in the world process, which calls `emit_due`. Pose: needle tip (the robot's tool is set to it) in the
-base frame. Deliberately takes no commands: the legacy sender has none.
+Lives in the world process, which calls `emit_due`. Pose: needle tip (the robot's tool is set to
+it) in the base frame. Deliberately takes no commands: the legacy sender has none.
 """
 
+from collections import deque
+
 import numpy as np
+from numpy.typing import NDArray
 import zmq
 
 from vla_core.errors import DeviceError
@@ -15,6 +18,9 @@ from vla_sim.faults import Channel, FaultPlan, Message
 from vla_sim.options import SimOptions
 from vla_sim.shared import COLUMNS, SharedState
 
+Array = NDArray[np.float64]
+
+_BLOCK = 10  # states computed at once, when that far
 ENCODER_NOISE_RAD = 4e-6  # a still arm's readings are not constant
 
 
@@ -35,17 +41,22 @@ class RobotStream:
         except zmq.ZMQError as error:
             self.close()
             raise DeviceError(
-                f'robot: cannot listen on {address}: {error.strerror}; stop the program that uses the port, '
+                f'robot: cannot listen on {address}: {error.strerror}; stop what uses it, '
                 'or choose another with --robot-port'
             ) from error
         self._rate_hz = options.robot_rate
         self._channel = Channel(
-            FaultPlan('robot', options.faults), self._counters, self._send, corrupt, (options.seed, 1)
+            FaultPlan('robot', options.faults),
+            self._counters,
+            self._send,
+            corrupt,
+            (options.seed, 1),
         )
         self._rng = np.random.default_rng([options.seed, 0x20B0])
         self._index = 0
         self._start_ns = 0
-        self._last: np.ndarray | None = None
+        self._ready: deque[tuple[int, Array, Array, Array]] = deque()
+        self._last: tuple[Array, Array, Array] | None = None
 
     def start(self, start_ns: int) -> None:
         """Lay the schedule."""
@@ -54,30 +65,43 @@ class RobotStream:
     @property
     def due_ns(self) -> int:
         """Steady time of the next state."""
-        return self._start_ns + int(self._index * NS / self._rate_hz)
+        return self._time_of(self._index)
+
+    def _time_of(self, index: int) -> int:
+        return self._start_ns + int(index * NS / self._rate_hz)
 
     def emit_due(self, now_ns: int) -> None:
         """Publish every state that is due; after a stall, all that were missed."""
-        while self.due_ns <= now_ns:
-            self._emit(self.due_ns, now_ns)
+        while self.due_ns <= now_ns and self._shared.has_state(self.due_ns):
+            if not self._ready:
+                self._prepare()
+            self._emit(*self._ready.popleft(), now_ns)
             self._index += 1
         self._channel.poll(now_ns)
 
-    def _emit(self, sample_ns: int, now_ns: int) -> None:
-        time_s = (sample_ns - self._start_ns) / NS
-        states, outside = self._shared.states_at(np.array([sample_ns]))
+    def _prepare(self) -> None:
+        """Compute the next few states at once, as far as the physics has come."""
+        times = [self._time_of(self._index + i) for i in range(_BLOCK)]
+        times = [time_ns for time_ns in times if self._shared.has_state(time_ns)]
+        states, outside = self._shared.states_at(np.array(times))
         if outside:
             self._counters.add('out_of_ring', outside)
-        joints = states[0, COLUMNS.joint] + ENCODER_NOISE_RAD * self._rng.standard_normal(6)
+        joints = states[:, COLUMNS.joint] + ENCODER_NOISE_RAD * self._rng.standard_normal(
+            (len(times), 6)
+        )
+        position, rotation = kin.forward(joints)
+        self._ready.extend(zip(times, joints, position, kin.euler_rad(rotation)))
+
+    def _emit(
+        self, sample_ns: int, joints: Array, position: Array, euler: Array, now_ns: int
+    ) -> None:
+        time_s = (sample_ns - self._start_ns) / NS
         if self._last is not None and self._channel.frozen(time_s):
             self._counters.add('frozen')
-            joints = self._last
-        self._last = joints
-        position, rotation = kin.forward(joints)
-        origin_ns = int(self._shared.unix_ns(sample_ns))
-        state = robot_state.RobotState(
-            origin_ns, int(self._shared.unix_ns(now_ns)), 0.0, joints, position, kin.euler_rad(rotation)
-        )
+            joints, position, euler = self._last
+        self._last = (joints, position, euler)
+        origin_ns, send_ns = (int(self._shared.unix_ns(stamp)) for stamp in (sample_ns, now_ns))
+        state = robot_state.RobotState(origin_ns, send_ns, 0.0, joints, position, euler)
         self._counters.sent(1, origin_ns, origin_ns)
         self._channel.push((robot_state.TOPIC, robot_state.encode(state)), 1, now_ns, time_s)
 

@@ -1,13 +1,14 @@
 """What is drawn at random for a scene, and how it is put into a MuJoCo model.
 
-`Lab` and the camera process draw the same scene from the same seed and apply it to their own model.
-Deliberately touches only poses, sizes and colours: the model is compiled once.
+`Lab` and the camera process draw the same scene from the same seed and apply it to their own
+model. Deliberately touches only poses, sizes and colours: the model is compiled once.
 
-Frames: `base` is the robot's base; `trocar` has its origin in the centre of the trocar's opening and its z
-axis into the eye.
+Frames: `base` is the robot's base; `trocar` has its origin in the centre of the trocar's opening
+and its z axis into the eye.
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +20,8 @@ Array = NDArray[np.float64]
 EYE_RADIUS_M = 0.0125
 TROCAR_HUB_M = 0.0015  # the hub stands this far out of the eye
 OPENING_FROM_EYE_CENTRE_M = EYE_RADIUS_M + TROCAR_HUB_M
-# The needle enters forward and down, this steep. Steeper than the lab's waypoints (51.6 deg), so that the
-# wrist stays away from its singularity (J5 = 0) over the whole range of tilts.
+# The needle enters forward and down, this steep. Steeper than the lab's waypoints (51.6 deg), so
+# that the wrist stays away from its singularity (J5 = 0) over the whole range of tilts.
 ENTRY_PITCH_RAD = float(np.radians(62.0))
 NOMINAL_OPENING_M = np.array([0.235, 0.0, 0.105])
 
@@ -43,6 +44,9 @@ class SceneRanges:
     looks: bool = True  # colours, table, props
 
 
+DEFAULT_RANGES = SceneRanges()
+
+
 @dataclass(frozen=True)
 class Scene:
     """One drawn scene. Poses in the base frame, lengths in m."""
@@ -61,17 +65,17 @@ class Scene:
     prop_shift_m: Array = field(repr=False)  # (PROPS, 2)
     prop_rgb: Array = field(repr=False)  # (PROPS, 3)
 
-    @property
+    @cached_property
     def opening_m(self) -> Array:
         """Centre of the trocar's opening (3,)."""
         return self.phantom_position_m - OPENING_FROM_EYE_CENTRE_M * self.axis
 
-    @property
+    @cached_property
     def axis(self) -> Array:
         """Unit vector into the eye along the trocar (3,)."""
         return self.phantom_rotation @ INWARD
 
-    @property
+    @cached_property
     def trocar_rotation(self) -> Array:
         """Rotation of the trocar frame (3, 3): z inward."""
         return kin.frame_along(self.axis)
@@ -81,7 +85,7 @@ INWARD = np.array([np.cos(ENTRY_PITCH_RAD), 0.0, -np.sin(ENTRY_PITCH_RAD)])
 PROPS = 6
 
 
-def draw_scene(seed: int, ranges: SceneRanges = SceneRanges()) -> Scene:
+def draw_scene(seed: int, ranges: SceneRanges = DEFAULT_RANGES) -> Scene:
     """Draw the scene of a seed; the same seed and ranges give the same scene on every host."""
     rng = np.random.default_rng([seed, 0x5CE7E])
     tilt = rng.uniform(-1, 1, 2) * ranges.tilt_rad

@@ -1,10 +1,12 @@
 """The OCT/force sensor on the wire: UDP datagrams at 650 samples a second, smooth and complete.
 
-Body of the sensor process, which does nothing else: no rendering, no physics. Samples are made ahead (see
-`world`) and sent when the last of a datagram has been captured, on an absolute schedule. After a stall every
-missed datagram follows, a little faster than real time, each sample with its own capture time.
+Body of the sensor process, which does nothing else: no rendering, no physics. Samples are made
+ahead (see `world`) and sent when the last of a datagram has been captured, on an absolute
+schedule. After a stall every missed datagram follows, a little faster than real time, each sample
+with its own capture time.
 """
 
+from collections import deque
 import gc
 import signal
 import socket
@@ -20,10 +22,14 @@ from vla_sim.oct_signal import OctSignal
 from vla_sim.options import SimOptions
 from vla_sim.shared import COLUMNS, SharedState
 
-# The ring of states holds 8 s; what a longer stall has lost cannot be made any more and is counted as skipped.
+# The ring of states holds 8 s; what a longer stall has lost cannot be made any more and is counted
+# as skipped.
 LONGEST_STALL_S = 7.0
 CATCH_UP = 4  # times real time, so that a burst does not overrun the receiver's buffer
+_BLOCK = 6  # datagrams made at once
 _LONGEST_NAP_NS = 100_000_000
+
+Datagram = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class SensorStream:
@@ -42,12 +48,19 @@ class SensorStream:
         try:
             self._address = (socket.gethostbyname(options.target), options.sensor_port)
         except OSError as error:
-            raise DeviceError(f'sensor: unknown host {options.target!r}: give --target a name or address') from error
+            raise DeviceError(
+                f'sensor: unknown host {options.target!r}: give --target a name or address'
+            ) from error
         self._channel = Channel(
-            FaultPlan('sensor', options.faults), self._counters, self._send, corrupt, (options.seed, 3)
+            FaultPlan('sensor', options.faults),
+            self._counters,
+            self._send,
+            corrupt,
+            (options.seed, 3),
         )
         self._start_ns = 0
         self._index = 0
+        self._ready: deque[Datagram] = deque()
         self._last: tuple[np.ndarray, np.ndarray] | None = None
 
     def start(self, start_ns: int) -> None:
@@ -61,7 +74,11 @@ class SensorStream:
     @property
     def due_ns(self) -> int:
         """Steady time at which the next datagram's last sample has been captured."""
-        return int(self.capture_ns(np.array([self._index + self.batch - 1]))[0])
+        return self._due_ns(0) if not self._ready else int(self._ready[0][0][-1])
+
+    def _due_ns(self, ahead: int) -> int:
+        last = self._index + (ahead + 1) * self.batch - 1
+        return self._start_ns + int(last * NS / self._rate_hz)
 
     @property
     def gap_ns(self) -> int:
@@ -69,17 +86,26 @@ class SensorStream:
         return int(self.batch * NS / self._rate_hz / CATCH_UP)
 
     def skip_lost(self, now_ns: int) -> None:
-        """After a stall longer than the ring, go on with what can still be made, and count the rest."""
+        """After a stall longer than the ring, go on with what can be made, and count the rest."""
         behind = now_ns - self.due_ns
-        if behind > LONGEST_STALL_S * NS:
+        if not self._ready and behind > LONGEST_STALL_S * NS:
             batches = int(behind * self._rate_hz / NS) // self.batch
             self._counters.add('skipped', batches * self.batch)
             self._index += batches * self.batch
 
-    def make(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The next datagram's samples: steady capture times (N,), force (N,), A-scans (N, 1025)."""
-        index = np.arange(self._index, self._index + self.batch)
-        self._index += self.batch
+    def next_datagram(self) -> Datagram:
+        """The next samples: steady capture times (N,), force (N,), A-scans (N, 1025)."""
+        if not self._ready:
+            self._prepare()
+        return self._ready.popleft()
+
+    def _prepare(self) -> None:
+        """Make a few datagrams at once, as far as the physics has come (at least one)."""
+        count = 1
+        while count < _BLOCK and self._shared.has_state(self._due_ns(count)):
+            count += 1
+        index = np.arange(self._index, self._index + count * self.batch)
+        self._index += len(index)
         capture_ns = self.capture_ns(index)
         states, outside = self._shared.states_at(capture_ns)
         if outside:
@@ -89,11 +115,17 @@ class SensorStream:
         force, profile = self._signal.synthesise(
             index, time_s, states[:, COLUMNS.distance], surface, states[:, COLUMNS.force]
         )
-        if self._last is not None and self._channel.frozen(time_s[0]):
+        for first in range(0, len(index), self.batch):
+            part = slice(first, first + self.batch)
+            self._freeze(time_s[first], force[part], profile[part])
+            self._ready.append((capture_ns[part], force[part], profile[part]))
+
+    def _freeze(self, time_s: float, force: np.ndarray, profile: np.ndarray) -> None:
+        """Overwrite a datagram's samples with the last one's, while the sensor is frozen."""
+        if self._last is not None and self._channel.frozen(time_s):
             self._counters.add('frozen', self.batch)
             force[:], profile[:] = self._last
-        self._last = (force[-1].copy(), profile[-1].copy())
-        return capture_ns, force, profile
+        self._last = (force[-1], profile[-1])
 
     def send(self, capture_ns: np.ndarray, force: np.ndarray, profile: np.ndarray) -> None:
         """Send one datagram now."""
@@ -103,7 +135,9 @@ class SensorStream:
         records = oct_force.SensorRecords(stamps, send_ns, force, profile)
         data = oct_force.encode_b(records) if self._variant == 'b' else oct_force.encode_a(records)
         self._counters.sent(len(stamps), int(stamps[0]), int(stamps[-1]))
-        self._channel.push((data,), len(stamps), now_ns, (int(capture_ns[0]) - self._start_ns) / NS)
+        self._channel.push(
+            (data,), len(stamps), now_ns, (int(capture_ns[0]) - self._start_ns) / NS
+        )
 
     def poll(self, now_ns: int) -> int | None:
         """Send what was delayed and is due; return when the next is."""
@@ -159,7 +193,7 @@ def _loop(stream: SensorStream, shared: SharedState) -> None:
             time.sleep(0.001)
             continue
         behind = now_ns > due_ns + stream.gap_ns
-        datagram = stream.make()
+        datagram = stream.next_datagram()
         due_ns = max(due_ns, now_ns + stream.gap_ns) if behind else due_ns
         if not _sleep_until(due_ns, stream, shared):
             return

@@ -1,10 +1,12 @@
-"""Memory shared by the simulator's processes: the scene's recent states, clock, stop flag and counters.
+"""Memory shared by the simulator's processes: recent states, clock, stop flag and counters.
 
-The supervisor makes one `SharedState` before it forks. Only the world process writes the ring; each stream
-writes its own row of the counters; everyone reads. Anonymous memory: nothing to clean up, whoever dies.
+The supervisor makes one `SharedState` before it forks. Only the world process writes the ring;
+each stream writes its own row of the counters; everyone reads. Anonymous memory: nothing to clean
+up, whoever dies.
 
-Consistency without locks: a ring slot is written before `head` moves past it and is overwritten only after a
-whole turn (8 s); a counter row carries a sequence number that is odd while it is being written.
+Consistency without locks: a ring slot is written before `head` moves past it and is overwritten
+only after a whole turn (8 s); a counter row carries a sequence number that is odd while it is
+being written.
 """
 
 import mmap
@@ -19,8 +21,8 @@ RING_STATES = 4096
 
 STREAMS = ('robot', 'sensor', 'view1', 'view2', 'view3', 'view4', 'view5')
 COUNTERS = (
-    'sent', 'lost', 'duplicated', 'reordered', 'corrupted', 'delayed', 'frozen', 'dropped', 'send_errors',
-    'skipped', 'out_of_ring',
+    'sent', 'lost', 'duplicated', 'reordered', 'corrupted', 'delayed', 'frozen', 'dropped',
+    'send_errors', 'skipped', 'out_of_ring',
 )  # fmt: skip
 _SEQUENCE, _FIRST_CAPTURE, _LAST_CAPTURE, _FIRST_COUNTER = 0, 1, 2, 3
 
@@ -31,6 +33,8 @@ COLUMNS = SimpleNamespace(
     tip=slice(12, 15),
     phantom_position=slice(15, 18),
     phantom_quat=slice(18, 22),
+    phantom=slice(15, 22),
+    contact=slice(22, 30),
     distance=22,
     force=23,
     depth=24,
@@ -91,7 +95,7 @@ class SharedState:
     # -- clock
 
     def update_clock(self) -> None:
-        """Follow steps of the system clock (not its noise); the supervisor calls it now and then."""
+        """Follow steps of the system clock, not its noise; called now and then."""
         before, wall, after = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
         offset = wall - (before + after) // 2
         known = int(self._control[_CONTROL.offset_ns])
@@ -126,9 +130,9 @@ class SharedState:
         return steady_ns <= int(self._control[_CONTROL.start_ns]) + (self.head - 1) * STEP_NS
 
     def states_at(self, steady_ns: NDArray[np.int64]) -> tuple[NDArray[np.float64], int]:
-        """States (M, WIDTH) at steady times (M,), interpolated, and how many of them lay outside the ring.
+        """States (M, WIDTH) at steady times (M,), and how many of them lay outside the ring.
 
-        Those outside get the nearest state there is.
+        Interpolated; those outside get the nearest state there is.
         """
         position = (np.asarray(steady_ns) - int(self._control[_CONTROL.start_ns])) / STEP_NS
         head = self.head
@@ -161,7 +165,7 @@ class StreamCounters:
         self._row[_FIRST_COUNTER + COUNTERS.index(name)] += units
 
     def sent(self, units: int, first_capture_ns: int, last_capture_ns: int) -> None:
-        """Count units handed to the wire, with the capture stamps (Unix ns) of the first and last of them."""
+        """Count units handed to the wire, with the Unix stamps of the first and last of them."""
         row = self._row
         row[_SEQUENCE] += 1
         if row[_FIRST_CAPTURE] == 0:
@@ -178,4 +182,8 @@ class StreamCounters:
             if before % 2 == 0 and before == int(self._row[_SEQUENCE]):
                 break
         values = dict(zip(COUNTERS, row[_FIRST_COUNTER:]))
-        return {**values, 'first_capture_ns': row[_FIRST_CAPTURE], 'last_capture_ns': row[_LAST_CAPTURE]}
+        return {
+            **values,
+            'first_capture_ns': row[_FIRST_CAPTURE],
+            'last_capture_ns': row[_LAST_CAPTURE],
+        }

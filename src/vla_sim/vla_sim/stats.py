@@ -1,7 +1,8 @@
 """What the simulator sent, as JSON: the truth that receivers are compared with.
 
-The supervisor writes it. `sent` means captured and handed to the wire; what the faults then did is counted
-beside it, so received = sent - lost - corrupted - dropped + duplicated. Sensor counts are samples.
+The supervisor writes it. `sent` means captured and handed to the wire; what the faults then did is
+counted beside it, so received = sent - lost - corrupted - dropped + duplicated. Sensor counts are
+samples.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,9 @@
 """Forks the simulator's processes, starts them together, watches and ends them.
 
-`main` runs one. Children die with their parent (PR_SET_PDEATHSIG), end within two seconds of SIGINT or
-SIGTERM, and the death of one ends all. Forking comes before any thread, socket or GL context exists.
+`main` runs one. Children die with their parent (PR_SET_PDEATHSIG), end within two seconds of
+SIGINT or SIGTERM, and the death of one ends all. It does no work of a device itself: it writes the
+statistics, so that a slow disk delays nothing. Forking comes before any thread, socket or GL
+context exists.
 """
 
 from collections.abc import Callable
@@ -40,8 +42,8 @@ class Supervisor:
     def run(self) -> None:
         """Run to the end; VlaError if a part could not start or died."""
         self._check_stats_file()
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(signum, self._on_signal)
+        signums = (signal.SIGINT, signal.SIGTERM)
+        handlers = [signal.signal(signum, self._on_signal) for signum in signums]
         try:
             self._fork_all()
             self._wait_until_ready()
@@ -50,6 +52,8 @@ class Supervisor:
             self._watch(start_ns)
         finally:
             self._end()
+            for signum, handler in zip(signums, handlers):
+                signal.signal(signum, handler)
 
     def _check_stats_file(self) -> None:
         path = self._options.stats_file
@@ -78,11 +82,15 @@ class Supervisor:
         waiting = dict(self._pipes)
         while waiting and not self._shared.stopped:
             if time.monotonic() > deadline_s:
-                raise DeviceError(f'{", ".join(waiting.values())}: not ready after {START_LIMIT_S:.0f} s')
+                raise DeviceError(
+                    f'{", ".join(waiting.values())}: not ready after {START_LIMIT_S:.0f} s'
+                )
             for pipe in select.select(list(waiting), [], [], 0.1)[0]:
                 line = os.read(pipe, 4096)
                 if line != b'\n':
-                    raise DeviceError(line.decode().strip() or f'{waiting[pipe]}: ended while starting')
+                    raise DeviceError(
+                        line.decode().strip() or f'{waiting[pipe]}: ended while starting'
+                    )
                 del waiting[pipe]
 
     def _watch(self, start_ns: int) -> None:
@@ -91,33 +99,39 @@ class Supervisor:
         while not self._shared.stopped:
             self._shared.update_clock()
             self._write_stats()
-            pid, _ = os.waitpid(-1, os.WNOHANG)
-            if pid in self._children:
-                role = self._children.pop(pid)
-                if not self._shared.stopped:
-                    raise DeviceError(f'{role}: process ended unexpectedly')
+            ended = self._reap()
+            if ended and not self._shared.stopped:
+                raise DeviceError(f'{", ".join(ended)}: process ended unexpectedly')
             now_ns = time.monotonic_ns()
             if end_ns is not None and now_ns >= end_ns:
                 return
-            nap_s = STATS_PERIOD_S if end_ns is None else min(STATS_PERIOD_S, (end_ns - now_ns) / NS)
+            nap_s = (
+                STATS_PERIOD_S if end_ns is None else min(STATS_PERIOD_S, (end_ns - now_ns) / NS)
+            )
             time.sleep(nap_s)
+
+    def _reap(self) -> list[str]:
+        """Forget the children that have ended; their roles."""
+        ended = [pid for pid in self._children if os.waitpid(pid, os.WNOHANG)[0]]
+        return [self._children.pop(pid) for pid in ended]
 
     def _write_stats(self) -> None:
         if self._options.stats_file is not None:
             try:
                 stats.write(Path(self._options.stats_file), self._shared)
             except OSError as error:
-                raise DeviceError(f'cannot write --stats-file {self._options.stats_file}: {error.strerror}') from error
+                raise DeviceError(
+                    f'cannot write --stats-file {self._options.stats_file}: {error.strerror}'
+                ) from error
 
     def _end(self) -> None:
         """End all children, by force if need be, and write the last statistics."""
         self._shared.stop()
         deadline_s = time.monotonic() + STOP_LIMIT_S
         while self._children:
-            pid, _ = os.waitpid(-1, os.WNOHANG)
-            if pid:
-                self._children.pop(pid, None)
-            elif time.monotonic() > deadline_s:
+            if self._reap():
+                continue
+            if time.monotonic() > deadline_s:
                 for child in self._children:
                     os.kill(child, signal.SIGKILL)
                 deadline_s = float('inf')
@@ -129,13 +143,15 @@ class Supervisor:
 
 
 def _child(role: str, options: SimOptions, shared: SharedState, pipe: int, parent: int) -> int:
-    """Body of a forked child; returns its exit code. Errors before `ready` go to the parent, as one line."""
+    """Body of a forked child; returns its exit code. Errors go to the parent, as one line."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     libc.prctl(_PR_SET_NAME, f'vla_sim_{role}'.encode())
     if os.getppid() != parent:  # it died before the line above
         return 1
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent passes it on
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole group; the parent passes it on
     ready: Callable[[], object] = lambda: os.write(pipe, b'\n')
     try:
         _body(role)(options, shared, ready)

@@ -1,7 +1,7 @@
 """Procedural textures of the lab, as PNG files in memory for the MJCF compiler.
 
-`mjcf_lab` names them. Seeded with constants: the pictures are the same in every process, and a scene's seed
-only chooses among them.
+`mjcf_lab` names them. Seeded with constants: the pictures are the same in every process, and a
+scene's seed only chooses among them.
 """
 
 from collections.abc import Callable
@@ -42,7 +42,9 @@ def wood(size: int = 256) -> Picture:
     """Bench top of beech: (size, size, 3)."""
     y, x = _grid(size)
     bend = 0.03 * np.sin(2 * np.pi * x) + 0.02 * np.sin(4 * np.pi * x + 1.0)
-    grain = np.sin(2 * np.pi * (14 * (y + bend))) + 0.5 * np.sin(2 * np.pi * (37 * (y + 1.5 * bend)))
+    grain = np.sin(2 * np.pi * (14 * (y + bend))) + 0.5 * np.sin(
+        2 * np.pi * (37 * (y + 1.5 * bend))
+    )
     shade = 1.0 + 0.06 * grain + _noise(size, 2, 0.03, 2)
     return _bytes(np.array([186.0, 146.0, 104.0]) * shade[..., None])
 

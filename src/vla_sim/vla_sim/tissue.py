@@ -1,11 +1,12 @@
 """The needle in the eye: what lies ahead of the tip, and the force along the needle.
 
-`Lab` updates it every physics step. MuJoCo's contacts know rigid bodies only; a needle in tissue is a spring
-that gives way (puncture) and friction afterwards, so it is modelled here and applied to the arm as a force.
-Deliberately one-dimensional along the needle, in plain floats: it runs 500 times a second.
+`Lab` updates it every physics step. MuJoCo's contacts know rigid bodies only; a needle in tissue
+is a spring that gives way (puncture) and friction afterwards, so it is modelled here and applied
+to the arm as a force. Deliberately one-dimensional along the needle, in plain floats: it runs 500
+times a second.
 
-Orders of magnitude: needle insertion forces in sclera and through trocar valves are some tenths of a newton.
-All coordinates are in the trocar frame: origin in the opening's centre, z into the eye.
+Orders of magnitude: needle insertion forces in sclera and through trocar valves are some tenths of
+a newton. All coordinates are in the trocar frame: origin in the opening's centre, z into the eye.
 """
 
 from enum import IntEnum
@@ -51,7 +52,7 @@ class Contact(NamedTuple):
 
 
 class Tissue:
-    """Contact state of one needle in one trocar; `update` is called in time order by one thread."""
+    """State of one needle in one trocar; `update` is called in time order by one thread."""
 
     def __init__(self, scene: sc.Scene) -> None:
         self._tissue_m = scene.tissue_depth_m
@@ -64,9 +65,12 @@ class Tissue:
         self.punctures = 0
 
     def update(
-        self, tip_m: tuple[float, float, float], along: tuple[float, float, float], speed_m_s: float
+        self,
+        tip_m: tuple[float, float, float],
+        along: tuple[float, float, float],
+        speed_m_s: float,
     ) -> Contact:
-        """Contact for the tip and the needle's unit direction in the trocar frame; speed is along z."""
+        """Contact for tip and needle direction (unit) in the trocar frame; speed is along z."""
         x, y, depth = tip_m
         radial = math.hypot(x, y)
         self._track(radial, depth)
@@ -138,7 +142,9 @@ class Tissue:
 
     def _force_outside(self, tip: tuple[float, float, float], radial: float) -> float:
         x, y, depth = tip
-        sunk = sc.EYE_RADIUS_M - math.sqrt(x * x + y * y + (depth - sc.OPENING_FROM_EYE_CENTRE_M) ** 2)
+        sunk = sc.EYE_RADIUS_M - math.sqrt(
+            x * x + y * y + (depth - sc.OPENING_FROM_EYE_CENTRE_M) ** 2
+        )
         if radial < HUB_RADIUS_M and depth > 0.0:
             sunk = max(sunk, min(depth, 0.004))
         sunk = max(sunk, -self._above_pad(tip))

@@ -1,11 +1,12 @@
-"""The world process: steps the physics of the one scene, shares its states, and publishes the robot's.
+"""The world process: steps the one scene's physics, shares its states, publishes the robot's.
 
-Physics runs `LEAD_S` ahead of the clock. So the cameras can render the scene of a trigger before the trigger
-comes and send the pictures on time: rendering five views takes one processor core tens of milliseconds that
-five real cameras would not need. Stamps stay true, for all devices show the same scene at the same time.
+Physics runs `LEAD_S` ahead of the clock. So the cameras can render the scene of a trigger before
+the trigger comes and send the pictures on time: rendering five views takes one processor core tens
+of milliseconds that five real cameras would not need. Stamps stay true, for all devices show the
+same scene at the same time.
 
-A commanded arm will be stepped here too; it will want a short lead, since a command takes effect only
-after it.
+A commanded arm will be stepped here too; it will want a short lead, since a command takes effect
+only after it.
 """
 
 import signal
@@ -18,11 +19,11 @@ from vla_sim.expert import CYCLE_S
 from vla_sim.lab import Lab
 from vla_sim.options import SimOptions
 from vla_sim.robot_stream import RobotStream
-from vla_sim.shared import COLUMNS, SharedState, STEP_NS, WIDTH
+from vla_sim.shared import SharedState, STEP_NS, WIDTH
 
-LEAD_S = 0.150
+LEAD_S = 0.160
 _LEAD_NS = int(LEAD_S * NS)
-_WAKE_NS = 10_000_000
+_WAKE_NS = 40_000_000  # in blocks: a step costs twice as much on a cold cache
 _BURST = 100  # steps before the robot stream gets its turn, when catching up
 
 
@@ -33,17 +34,17 @@ class World:
         self._options = options
         self._shared = shared
         self.lab = Lab(options.seed, options.width, options.height)
-        self._phantom = self.lab.model.body('phantom').mocapid[0]
         self._start_ns = 0
         self._state = np.zeros(WIDTH)
 
     def start(self, start_ns: int) -> None:
         """Put the scene into its state at `start_ns` (steady clock) and write it.
 
-        The script begins with the simulator, or runs on Unix time so that devices on several hosts agree.
+        The script begins with the simulator, or runs on Unix time so that devices on several hosts
+        agree.
         """
         self._start_ns = start_ns
-        if self._options.script_clock == 'unix':
+        if self._options.follows_unix_time:
             self._preroll(self._shared.unix_ns(start_ns) / NS)
         self._write()
 
@@ -63,23 +64,8 @@ class World:
         return missing <= _BURST
 
     def _write(self) -> None:
-        lab, state, data = self.lab, self._state, self.lab.data
-        truth = lab.truth()
-        setpoint = lab.setpoint()
-        state[COLUMNS.joint] = truth.joint_rad
-        state[COLUMNS.joint_speed] = data.qvel
-        state[COLUMNS.tip] = truth.tip_m
-        state[COLUMNS.phantom_position] = data.mocap_pos[self._phantom]
-        state[COLUMNS.phantom_quat] = data.mocap_quat[self._phantom]
-        state[COLUMNS.distance] = truth.contact.distance_m
-        state[COLUMNS.force] = truth.contact.force_n
-        state[COLUMNS.depth] = truth.depth_m
-        state[COLUMNS.radial] = truth.radial_m
-        state[COLUMNS.surface] = truth.contact.surface
-        state[COLUMNS.phase] = setpoint.phase
-        state[COLUMNS.cycle] = setpoint.cycle
-        state[COLUMNS.flags] = truth.inside + 2 * truth.valve_open + 4 * truth.tissue_punctured
-        self._shared.append(state)
+        self.lab.write_state(self._state)
+        self._shared.append(self._state)
 
 
 def run(options: SimOptions, shared: SharedState, ready) -> None:
