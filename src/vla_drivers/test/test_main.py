@@ -1,6 +1,7 @@
 """The driver executables: exit code 1 and one clear line for what a person can put right."""
 
 import os
+from pathlib import Path
 import socket
 import subprocess
 import sys
@@ -8,6 +9,8 @@ import sys
 import pytest
 
 from vla_ros.testing import ros_domain
+
+CONFIG = Path(__file__).resolve().parents[3] / 'launch' / 'config'
 
 
 def run(node, *args):
@@ -31,6 +34,18 @@ def test_a_sensor_port_in_use_is_one_line_and_exit_code_1():
     assert result.returncode == 1
     assert result.stderr.strip().count('\n') == 0
     assert f'UDP port {port} is in use' in result.stderr
+
+
+def test_the_drivers_file_applies_in_a_namespace(tmp_path):
+    copy = tmp_path / 'sensor.yaml'
+    with socket.socket(type=socket.SOCK_DGRAM) as other:
+        other.bind(('127.0.0.1', 0))
+        port = other.getsockname()[1]
+        copy.write_text((CONFIG / 'sensor_driver.yaml').read_text().replace('9999', str(port)))
+        for namespace in ('/', '/lab/left'):
+            result = run('sensor_driver', '-r', f'__ns:={namespace}', '--params-file', str(copy))
+            assert result.returncode == 1
+            assert f'UDP port {port} is in use' in result.stderr
 
 
 def test_a_camera_port_in_use_is_one_line_and_exit_code_1():

@@ -118,6 +118,14 @@ def test_closing_frees_the_camera_port(cameras):
     device.open()
 
 
+def test_a_closed_device_has_nothing_to_discard_and_says_so_when_read(cameras):
+    device, _ = cameras
+    device.close()
+    assert device.discard_pending() == 0
+    with pytest.raises(DeviceError, match='not open'):
+        device.read(0.0)
+
+
 def test_images_that_wait_can_be_discarded(cameras):
     device, sender = cameras
     for _ in range(3):

@@ -93,7 +93,7 @@ class ZmqReader:
     def discard_pending(self) -> int:
         """Throw away what waits in the socket."""
         count = 0
-        while messages := self.read(0.0):
+        while self._socket is not None and (messages := self.read(0.0)):
             count += len(messages)
         return count
 
