@@ -15,6 +15,6 @@ setup(
     zip_safe=True,
     maintainer='The VLA suite maintainers',
     maintainer_email='maintainers@vla-suite.invalid',
-    description='The policy: vision-language encoder, sensor encoder, action heads, strict checkpoints.',
+    description='The policy: vision-language encoder, action expert, strict checkpoints.',
     license='Apache-2.0',
 )

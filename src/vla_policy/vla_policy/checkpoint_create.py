@@ -88,7 +88,7 @@ def write_checkpoint(
     expert_weights: Mapping[str, torch.Tensor],
     pooling_weights: Mapping[str, torch.Tensor],
 ) -> str:
-    """Write everything but vlm/ (which must be there already if used), then the manifest; return the hash."""
+    """Write everything but vlm/ (there already if used), then the manifest; return the hash."""
     from safetensors.torch import save_file
 
     layout.check_contract_fits(folder / layout.POLICY, policy, contract)
@@ -171,6 +171,8 @@ def _place_backbone(
     source = source or preset.source
     if source is None:
         return BackboneConfig(), _build_backbone(folder, preset, seed)
+    from vla_policy.backbones.qwen2_5_vl_load import read_config
+
     local = Path(source)
     if copy and not local.is_dir():
         raise CheckpointError(
@@ -178,7 +180,7 @@ def _place_backbone(
             'only a local folder can be copied',
             'leave the copy option out, or download the model first',
         )
-    width = _backbone_width(source)
+    width = read_config(source).text_config.hidden_size
     if copy:
         shutil.copytree(
             local, folder, ignore=shutil.ignore_patterns('.*', '*.bin', '*.pt', '*.pth')
@@ -205,25 +207,6 @@ def _build_backbone(folder: Path, preset: Preset, seed: int) -> int:
         tokenizer,
         build.build_image_processor(preset.pixels),
     )
-    return config.text_config.hidden_size
-
-
-def _backbone_width(source: str) -> int:
-    """Read the size of a hidden state from config.json without loading any weights."""
-    from transformers import AutoConfig
-
-    try:
-        config = AutoConfig.from_pretrained(source, local_files_only=Path(source).is_dir())
-    except (OSError, ValueError, RuntimeError) as error:
-        first_line = (str(error).strip() or repr(error)).splitlines()[0]
-        raise CheckpointError(
-            source,
-            f'is no backbone that can be read ({first_line})',
-            'give a folder with '
-            'config.json and safetensors, or a hub name on a machine that reaches the hub',
-        ) from error
-    if config.model_type != 'qwen2_5_vl':
-        raise CheckpointError(source, f'is a {config.model_type} model', 'give a Qwen2.5-VL model')
     return config.text_config.hidden_size
 
 

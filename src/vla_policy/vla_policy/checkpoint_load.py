@@ -43,7 +43,7 @@ def load_expert(
     )
     expert = ActionExpert(config, statistics)
     _load_weights(expert, info.folder / EXPERT)
-    return expert.to(device).eval().requires_grad_(False)
+    return expert.to(choose_device(device)).eval().requires_grad_(False)
 
 
 def load_vlm(
@@ -53,14 +53,12 @@ def load_vlm(
     verify: bool = True,
     mode: Mode = 'eager',
 ) -> VisionLanguageEncoder:
-    """Load the vision-language encoder; `dtype` float32, bfloat16, float16 or auto, see `choose_dtype`."""
+    """Load the vision-language encoder; for `dtype` see `choose_dtype`."""
     from vla_policy.backbones.registry import load_backbone
 
     info = read_manifest(folder)
     manifest.check_files(info.folder, info.files, (BACKBONE + '/', POOLING), content=verify)
-    target = torch.device(device)
-    if target.type == 'cuda' and not torch.cuda.is_available():
-        raise VlaError('device cuda: this machine has no usable CUDA device; use device cpu')
+    target = choose_device(device)
     source = _backbone_source(info, verify)
     backbone = load_backbone(
         info.policy.backbone.kind, source, target, choose_dtype(dtype, target)
@@ -80,8 +78,23 @@ def load_vlm(
     return VisionLanguageEncoder(backbone, pooling, mode=mode)
 
 
+def choose_device(name: str | torch.device) -> torch.device:
+    """Resolve a device's name and check that it is there; VlaError says what to use instead."""
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ('cpu', 'cuda'):
+        raise VlaError(f'device {name}: expected cpu, cuda or cuda:N')
+    if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
+        raise VlaError(
+            f'device {name}: this machine has no usable CUDA device of that name; use cpu'
+        )
+    return device
+
+
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """Resolve a dtype's name; auto is bfloat16 where the device multiplies it natively, else float32."""
+    """Resolve a dtype's name; auto is bfloat16 where the device has it, else float32."""
     if name != 'auto':
         if name not in DTYPES:
             raise VlaError(f'dtype {name!r}: expected auto, {", ".join(DTYPES)}')
@@ -116,11 +129,12 @@ def _backbone_source(info: Manifest, verify: bool) -> str | Path:
 
 def _load_weights(module: nn.Module, path: Path) -> None:
     """Load a safetensors file whose keys, shapes and types are exactly the module's."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         found = load_file(path)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(path, f'cannot be read ({error})', manifest.REMEDY) from error
     wanted = module.state_dict()
     missing, unexpected = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))

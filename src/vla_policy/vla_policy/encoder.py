@@ -45,7 +45,7 @@ class VisionLanguageEncoder:
 
     @torch.inference_mode()
     def encode(self, images: Sequence[np.ndarray], task: str) -> EncodedViews:
-        """Encode one image (H, W, 3) uint8 RGB per view, views in model order, with the instruction `task`.
+        """Encode one image (H, W, 3) uint8 RGB per view, in model order, with instruction `task`.
 
         The first call for a geometry or task takes longer. PolicyInputError on images of other
         kinds.
@@ -97,7 +97,7 @@ class VisionLanguageEncoder:
         }
 
     def _upload(self, images: list[np.ndarray]) -> torch.Tensor:
-        """Stack equal images (V, H, W, 3) on the device, through pinned memory where there is a GPU."""
+        """Stack equal images (V, H, W, 3) on the device, to a GPU through pinned memory."""
         stacked = torch.from_numpy(np.stack(images) if len(images) > 1 else images[0][None])
         if self.backbone.device.type == 'cuda':
             return stacked.pin_memory().to(self.backbone.device, non_blocking=True)

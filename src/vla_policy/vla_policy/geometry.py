@@ -1,4 +1,4 @@
-"""Where things are: image sizes, patch grids, attention windows and rotary positions of Qwen2.5-VL.
+"""Where things are: image sizes, patch grids, windows and rotary positions of Qwen2.5-VL.
 
 Called once for each geometry and prompt by the backbone, which caches the result; nothing here
 runs for each frame. Pure functions of sizes, no weights and no images. The rules are those of the
@@ -31,7 +31,7 @@ class ImageRules:
 
 @dataclass(frozen=True)
 class Grid:
-    """One image after resizing; rows and columns count merged tokens, merge x merge patches each."""
+    """One image after resizing; rows and columns count merged tokens."""
 
     height: int
     width: int
@@ -59,7 +59,7 @@ class WindowGroup:
 
 
 def image_grid(size: Size, rules: ImageRules) -> Grid:
-    """Return the grid that an image of `size` is resized to: both sides multiples of a merged token.
+    """Return the grid that an image of `size` is resized to, in whole merged tokens.
 
     Raises ValueError for an image whose sides differ by more than 200 times, as the processor
     does.
@@ -105,7 +105,7 @@ def window_order(
 
 
 def patch_coordinates(grid: Grid, merge: int) -> torch.Tensor:
-    """Row and column (patches, 2) int64 of each patch, the merge x merge patches of a token together."""
+    """Row and column (patches, 2) int64 of each patch, the patches of a token together."""
     shape = (grid.rows, merge, grid.columns, merge)
     rows = torch.arange(grid.rows * merge).reshape(grid.rows, merge, 1, 1).expand(shape)
     columns = torch.arange(grid.columns * merge).reshape(1, 1, grid.columns, merge).expand(shape)
@@ -115,7 +115,7 @@ def patch_coordinates(grid: Grid, merge: int) -> torch.Tensor:
 def vision_rotary(
     coordinates: torch.Tensor, head_dim: int, theta: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosine and sine (patches, head_dim) float32 of the axial rotary embedding of the vision tower."""
+    """Cosine and sine (patches, head_dim) float32 of the vision tower's axial rotary embedding."""
     half = head_dim // 2
     frequency = 1.0 / theta ** (torch.arange(0, half, 2, dtype=torch.float32) / half)
     angle = (coordinates[..., None].float() * frequency).flatten(1)  # rows' angles, then columns'
@@ -124,7 +124,7 @@ def vision_rotary(
 
 
 def text_positions(token_is_image: list[bool], grids: list[Grid]) -> torch.Tensor:
-    """Positions (3, T) int64 in time, height and width of a prompt's tokens (multimodal rotary, M-RoPE).
+    """Positions (3, T) int64 in time, height and width of a prompt's tokens, for M-RoPE.
 
     Text counts up by one in all three; an image's tokens share one time and spread over rows and
     columns, and the text after it goes on after its longer side.
@@ -147,7 +147,10 @@ def text_positions(token_is_image: list[bool], grids: list[Grid]) -> torch.Tenso
 def text_rotary(
     positions: torch.Tensor, head_dim: int, theta: float, sections: list[int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosine and sine (T, head_dim) float32 of M-RoPE: `sections` of the angles follow time, height, width."""
+    """Cosine and sine (T, head_dim) float32 of M-RoPE.
+
+    `sections` of the angles follow time, height and width in turn.
+    """
     frequency = 1.0 / theta ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
     angles = positions[..., None].float() * frequency  # (3, T, head_dim / 2)
     parts = angles.split(sections, dim=-1)

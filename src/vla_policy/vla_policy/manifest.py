@@ -102,7 +102,7 @@ def check_files(
     *,
     content: bool = True,
 ) -> None:
-    """Check the files whose names start with one of `prefixes`: presence, size and, if `content`, hash."""
+    """Check presence, size and, if `content`, hash of files whose names start with a prefix."""
     chosen = tuple(prefixes)
     for name, entry in files.items():
         if not name.startswith(chosen):

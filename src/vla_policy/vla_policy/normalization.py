@@ -97,7 +97,7 @@ def save_normalization(path: Path, statistics: Mapping[str, Statistics]) -> None
 
 
 def load_normalization(path: Path, widths: Mapping[str, int]) -> dict[str, Statistics]:
-    """Read statistics for exactly the keys of `widths`; CheckpointError names the key that is wrong."""
+    """Read statistics for exactly the keys of `widths`; CheckpointError names a wrong key."""
     remedy = 'the checkpoint is damaged or of another version; make it again'
     try:
         data = json.loads(path.read_text())

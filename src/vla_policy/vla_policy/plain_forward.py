@@ -1,4 +1,4 @@
-"""The plain `transformers` forward pass with its own processor: what every fast path is held against.
+"""The plain `transformers` forward with its processor: what fast paths are held against.
 
 Used by the tests and by the benchmark only. Does what a user of `transformers` would write, on the
 same weights and the same prompt; deliberately nothing clever.
@@ -14,7 +14,7 @@ from vla_policy.backbones.qwen2_5_vl import prompt_text
 
 
 class PlainForward:
-    """Processor and model of Qwen2.5-VL; `model` is the base model or the causal one with its head."""
+    """Processor and model of Qwen2.5-VL; `model` is the base model or the causal one."""
 
     def __init__(self, model: Any, tokenizer: Any, image_processor: Any) -> None:
         self.model = model
@@ -40,24 +40,30 @@ class PlainForward:
         image_id = self._tokenizer.convert_tokens_to_ids('<|image_pad|>')
         return {**tokens, **vision, 'mm_token_type_ids': (tokens['input_ids'] == image_id).int()}
 
+    def to_device(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Copy the processor's result to the model."""
+        return {name: tensor.to(self.model.device) for name, tensor in inputs.items()}
+
     @torch.inference_mode()
-    def __call__(self, images: Sequence[np.ndarray], task: str) -> torch.Tensor:
-        """Run processor and model; return the last hidden states (T, D), or logits with a head."""
-        inputs = {
-            name: tensor.to(self.model.device)
-            for name, tensor in self.inputs(images, task).items()
-        }
+    def forward(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Run the model as it is: hidden states (T, D), or logits (T, vocabulary) with a head."""
         return self.model(**inputs, use_cache=False)[0][0]
 
+    @torch.inference_mode()
+    def hidden_states(self, images: Sequence[np.ndarray], task: str) -> torch.Tensor:
+        """Last hidden states (T, D) of the base model."""
+        base = getattr(self.model, 'model', self.model)
+        return base(**self.to_device(self.inputs(images, task)), use_cache=False)[0][0]
 
-def cosine(a: torch.Tensor | np.ndarray, b: torch.Tensor | np.ndarray) -> float:
-    """Least cosine between corresponding rows of two (N, D) arrays, in double precision."""
+
+def cosine(a: torch.Tensor | np.ndarray, b: torch.Tensor | np.ndarray) -> torch.Tensor:
+    """Cosine (N,) between corresponding rows of two (N, D) arrays, in double precision."""
     left, right = (torch.as_tensor(part).double().cpu() for part in (a, b))
-    return torch.nn.functional.cosine_similarity(left, right, dim=-1).min().item()
+    return torch.nn.functional.cosine_similarity(left, right, dim=-1)
 
 
 def _whole_processor(tokenizer: Any, image_processor: Any) -> Any | None:
-    """Return the model's processor where torchvision allows one (and then with its torchvision back end)."""
+    """Return the model's own processor where there is torchvision, which it needs."""
     from transformers.utils import is_torchvision_available
 
     if not is_torchvision_available():

@@ -1,4 +1,4 @@
-"""From the hidden states of a prompt to a few tokens per view: what is published and what the expert sees.
+"""From the hidden states of a prompt to a few tokens per view, which the expert sees.
 
 Called by the encoder at the end of each pass, and by training on hidden states. Position must
 survive: a grid of means (default) or attention queries with their place in the image; one mean
@@ -20,7 +20,7 @@ POSITION_WAVES = 4  # octaves of the sinusoids that tell a query where it looks
 
 @dataclass(frozen=True)
 class PoolingConfig:
-    """How hidden states become features; `grid` counts cells a side, `queries` attention queries a view."""
+    """How hidden states become features; `grid` is cells a side, `queries` are per view."""
 
     kind: Literal['grid', 'queries', 'mean'] = 'grid'
     grid: int = 4
@@ -95,7 +95,7 @@ class QueryPooling(nn.Module):
         self.value_position = nn.Linear(4 * POSITION_WAVES, width)
 
     def prepare(self, layout: TokenLayout, device: torch.device) -> tuple:
-        """Spans of the views, the text token, and each view's positions (tokens, 4 * waves) float32."""
+        """Spans of the views, the text token, each view's positions (tokens, 4 * waves)."""
         places = [position_waves(view).to(device) for view in layout.views]
         return layout.views, layout.text_index, places
 
@@ -129,7 +129,7 @@ def cell_means(view: ViewSpan, grid: int) -> torch.Tensor:
 
 
 def position_waves(view: ViewSpan) -> torch.Tensor:
-    """Sinusoids (tokens, 4 * POSITION_WAVES) float32 of each token's place, 0 to 1 over the image."""
+    """Sinusoids (tokens, 4 * POSITION_WAVES) float32 of each token's place in the image."""
     rows = (torch.arange(view.grid.rows) + 0.5) / view.grid.rows
     columns = (torch.arange(view.grid.columns) + 0.5) / view.grid.columns
     place = torch.stack(torch.meshgrid(rows, columns, indexing='ij'), -1).reshape(-1, 2, 1)

@@ -1,4 +1,4 @@
-"""From uint8 images to patches on the device: resize, normalise, cut, in the window order of the tower.
+"""From uint8 images to patches on the device, in the window order of the vision tower.
 
 Called by the Qwen2.5-VL backbone for each group of equal images. Does what the published processor
 does (bicubic with antialiasing, rounded to whole grey values, rescaled, normalised), without PIL
@@ -17,7 +17,7 @@ from vla_policy.geometry import Grid
 
 @dataclass(frozen=True)
 class Normalise:
-    """Grey value x (0..255) becomes x * scale + offset, per colour; tensors (3, 1) float32 on the device."""
+    """Grey value x (0..255) becomes x * scale + offset; tensors (3, 1) float32, a row a colour."""
 
     scale: torch.Tensor
     offset: torch.Tensor
@@ -36,7 +36,7 @@ class Normalise:
 
 
 def resize(images: torch.Tensor, grid: Grid) -> torch.Tensor:
-    """Resize (V, H, W, 3) uint8 to (V, 3, height, width): bicubic, antialiased, whole values 0 to 255.
+    """Resize (V, H, W, 3) uint8 to (V, 3, height, width): bicubic, antialiased, whole values.
 
     uint8 on a CPU (the kernel there follows PIL's fixed-point arithmetic), float32 elsewhere.
     """
@@ -52,7 +52,7 @@ def resize(images: torch.Tensor, grid: Grid) -> torch.Tensor:
 
 
 def patchify(planes: torch.Tensor, grid: Grid, merge: int, order: torch.Tensor) -> torch.Tensor:
-    """Cut (V, 3, height, width) into patches (V * patches, 3, patch * patch) in `order` of merged tokens."""
+    """Cut (V, 3, height, width) to patches (V * patches, 3, patch * patch), tokens in `order`."""
     images, patch = planes.shape[0], grid.height // (grid.rows * merge)
     blocks = planes.reshape(images, 3, grid.rows, merge, patch, grid.columns, merge, patch)
     blocks = blocks.permute(
@@ -70,6 +70,6 @@ def preprocess(
     normalise: Normalise,
     dtype: torch.dtype,
 ) -> torch.Tensor:
-    """Turn equal images (V, H, W, 3) uint8 into patches (V * patches, 3 * patch * patch) of `dtype`."""
+    """Turn equal images (V, H, W, 3) uint8 into patches (V * patches, 3 * patch * patch)."""
     patches = patchify(resize(images, grid), grid, merge, order)
     return (patches.float() * normalise.scale + normalise.offset).to(dtype).flatten(1)

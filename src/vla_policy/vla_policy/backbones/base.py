@@ -38,7 +38,7 @@ class TokenLayout:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that depends on image sizes and prompt only, computed once and kept on the device.
+    """Everything that depends on image sizes and prompt only, kept on the device.
 
     `groups` lists for each set of equal images their indices in the caller's order; images enter
     stacked group by group. `extra` belongs to the backbone.
@@ -67,7 +67,7 @@ class Backbone(Protocol):
         ...
 
     def preprocess(self, images: Sequence[torch.Tensor], plan: Plan) -> list[torch.Tensor]:
-        """Turn each group's images (V, H, W, 3) uint8 on the device into the vision tower's input."""
+        """Turn each group's images (V, H, W, 3) uint8 on the device into the tower's input."""
         ...
 
     def vision(self, patches: Sequence[torch.Tensor], plan: Plan) -> torch.Tensor:

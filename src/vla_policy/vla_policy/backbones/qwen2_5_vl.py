@@ -1,13 +1,11 @@
-"""Qwen2.5-VL as a backbone: loading by from_pretrained, plans, and the three stages.
+"""Qwen2.5-VL as a backbone: plans and the three stages.
 
-Built by the checkpoint (a local folder or a hub name) and by the benchmark (random weights). Loads
-the base model, never the language-model head, strictly and in the wanted dtype. Deliberately has
-no fallback: weights that do not fit the architecture exactly are an error.
+Made by `qwen2_5_vl_load` (a local folder or a hub name) and by the benchmark (random weights).
+Keeps no language-model head and no hidden states but the last. Deliberately loads nothing itself.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,14 +14,12 @@ from vla_policy import geometry
 from vla_policy.backbones.base import group_equal, Plan, TokenLayout, ViewSpan
 from vla_policy.backbones.qwen2_5_vl_forward import (
     language_model,
-    Layer,
     TextPlan,
-    TextWeights,
     vision_tower,
     VisionPlan,
-    VisionWeights,
 )
-from vla_policy.errors import CheckpointError, PolicyInputError
+from vla_policy.backbones.qwen2_5_vl_weights import take_text, take_vision
+from vla_policy.errors import PolicyInputError
 from vla_policy.geometry import Grid, ImageRules, Size
 from vla_policy.preprocess import Normalise, preprocess
 
@@ -121,7 +117,7 @@ class Qwen25VLBackbone:
         return language_model(self.text_weights, image_tokens, plan.extra.text)
 
     def prompt_ids(self, grids: Sequence[Grid], task: str) -> list[int]:
-        """Token ids of the prompt: the task first, so that image tokens have read it, then the views."""
+        """Token ids of the prompt: the task first, so that image tokens have read it."""
         views = ''.join(
             f'<|vision_start|>{"<|image_pad|>" * grid.tokens}<|vision_end|>' for grid in grids
         )
@@ -191,175 +187,6 @@ class Qwen25VLBackbone:
 def prompt_text(task: str, views: str) -> str:
     """Return the chat prompt of the published model with the task before the views."""
     return (
-        f'<|im_start|>system\n{SYSTEM_PROMPT}<|im_end|>\n<|im_start|>user\n{task}{views}<|im_end|>\n'
-        '<|im_start|>assistant\n'
+        f'<|im_start|>system\n{SYSTEM_PROMPT}<|im_end|>\n'
+        f'<|im_start|>user\n{task}{views}<|im_end|>\n<|im_start|>assistant\n'
     )
-
-
-def load(source: str | Path, device: torch.device, dtype: torch.dtype) -> Qwen25VLBackbone:
-    """Load model, tokenizer and processor settings from a local folder or a hub name.
-
-    Raises CheckpointError where something is missing, unexpected (other than the language-model
-    head) or of another shape.
-    """
-    model = load_model(source, device, dtype)
-    return Qwen25VLBackbone(model, *load_processing(source, model.config))
-
-
-def load_model(source: str | Path, device: torch.device, dtype: torch.dtype) -> Any:
-    """Load the base model strictly; in eval mode, without gradients."""
-    from transformers import Qwen2_5_VLModel  # 100 MB of memory: only who runs the model pays
-
-    model, report = _from_pretrained(
-        lambda **options: Qwen2_5_VLModel.from_pretrained(
-            source, dtype=dtype, attn_implementation='sdpa', output_loading_info=True, **options
-        ),
-        source,
-    )
-    problems = {
-        'missing': sorted(report['missing_keys']),
-        'unexpected': sorted(
-            key for key in report['unexpected_keys'] if not key.startswith('lm_head.')
-        ),
-        'of another shape': sorted(str(key) for key in report['mismatched_keys']),
-    }
-    for what, keys in problems.items():
-        if keys:
-            raise CheckpointError(
-                source,
-                f'{len(keys)} weights are {what}, such as {keys[0]}',
-                'these weights are not for this architecture; use the matching files',
-            )
-    return model.to(device).eval().requires_grad_(False)
-
-
-def load_processing(source: str | Path, config: Any) -> tuple[Any, ImageSettings]:
-    """Load the tokenizer and the image processor's settings; checks that they fit the model."""
-    from transformers import AutoImageProcessor, AutoTokenizer
-
-    tokenizer = _from_pretrained(
-        lambda **options: AutoTokenizer.from_pretrained(source, **options), source
-    )
-    image_id = tokenizer.convert_tokens_to_ids('<|image_pad|>')
-    if image_id != config.image_token_id:
-        raise CheckpointError(
-            source,
-            f'the tokenizer calls an image token {image_id}, the model {config.image_token_id}',
-            'use the tokenizer that came with the model',
-        )
-    processor = _from_pretrained(
-        lambda **options: AutoImageProcessor.from_pretrained(source, **options), source
-    )
-    return tokenizer, image_settings(processor)
-
-
-def image_settings(processor: Any) -> ImageSettings:
-    """Read the settings off an image processor of the Qwen2-VL family."""
-    size = processor.size
-    rules = ImageRules(
-        processor.patch_size,
-        processor.merge_size,
-        int(size['shortest_edge']),
-        int(size['longest_edge']),
-    )
-    return ImageSettings(
-        rules, list(processor.image_mean), list(processor.image_std), processor.rescale_factor
-    )
-
-
-def _from_pretrained(call: Callable[..., Any], source: str | Path) -> Any:
-    """Call from_pretrained; a folder never falls back to the network. Failures become CheckpointError."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # it would draw over the logs of a node
-    local = Path(source).is_dir()
-    try:
-        return call(**({'local_files_only': True} if local else {}))
-    except (OSError, ValueError, RuntimeError, ImportError, KeyError, TypeError) as error:
-        first_line = (str(error).strip() or repr(error)).splitlines()[0]
-        remedy = (
-            'the folder must hold config.json, model.safetensors, tokenizer.json and '
-            'preprocessor_config.json'
-            if local
-            else 'give an existing folder, or a hub name on a machine that can reach the hub'
-        )
-        raise CheckpointError(source, f'cannot be loaded ({first_line})', remedy) from error
-
-
-def take_vision(visual: Any, *, free: bool) -> VisionWeights:
-    """Gather the vision tower's weights, joined where they share their input."""
-    layers = []
-    for block in visual.blocks:
-        mlp, attention = block.mlp, block.attn
-        layers.append(
-            Layer(
-                block.norm1.weight,
-                attention.qkv.weight,
-                attention.qkv.bias,
-                attention.proj.weight,
-                attention.proj.bias,
-                block.norm2.weight,
-                *_join(mlp.gate_proj, mlp.up_proj),
-                mlp.down_proj.weight,
-                mlp.down_proj.bias,
-            )
-        )
-        if free:
-            mlp.to('meta')
-    conv, merger = visual.patch_embed.proj.weight, visual.merger
-    patch = conv.float().sum(2).flatten(1).to(conv.dtype)  # both frames of a still image are equal
-    return VisionWeights(
-        patch,
-        tuple(layers),
-        frozenset(visual.config.fullatt_block_indexes),
-        merger.ln_q.weight,
-        merger.mlp[0].weight,
-        merger.mlp[0].bias,
-        merger.mlp[2].weight,
-        merger.mlp[2].bias,
-        visual.config.num_heads,
-        visual.config.spatial_merge_size,
-        merger.ln_q.variance_epsilon,
-    )
-
-
-def take_text(language: Any, *, free: bool) -> TextWeights:
-    """Gather the language model's weights, joined where they share their input."""
-    config, layers = language.config, []
-    for block in language.layers:
-        attention, mlp = block.self_attn, block.mlp
-        layers.append(
-            Layer(
-                block.input_layernorm.weight,
-                *_join(attention.q_proj, attention.k_proj, attention.v_proj),
-                attention.o_proj.weight,
-                attention.o_proj.bias,
-                block.post_attention_layernorm.weight,
-                *_join(mlp.gate_proj, mlp.up_proj),
-                mlp.down_proj.weight,
-                mlp.down_proj.bias,
-            )
-        )
-        if free:
-            for joined in (
-                attention.q_proj,
-                attention.k_proj,
-                attention.v_proj,
-                mlp.gate_proj,
-                mlp.up_proj,
-            ):
-                joined.to('meta')
-    return TextWeights(
-        tuple(layers),
-        language.norm.weight,
-        config.num_attention_heads,
-        config.num_key_value_heads,
-        config.hidden_size // config.num_attention_heads,
-        config.rms_norm_eps,
-    )
-
-
-def _join(*linears: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
-    biases = [linear.bias for linear in linears]
-    weight = torch.cat([linear.weight for linear in linears])
-    return weight, None if biases[0] is None else torch.cat(biases)

@@ -1,4 +1,4 @@
-"""Building a Qwen2.5-VL from nothing: architectures, a byte-level tokenizer, the processor, random weights.
+"""Building a Qwen2.5-VL from nothing: architecture, tokenizer, processor, random weights.
 
 Used to create the `nano` checkpoint and to benchmark the published 3B architecture without its
 weights. Everything is saved by save_pretrained and loaded again by from_pretrained, as the real
@@ -112,7 +112,7 @@ NANO_PIXELS = (3136, 70000)
 
 
 def build_tokenizer() -> Any:
-    """Byte-level tokenizer (a token a byte) with Qwen2.5-VL's special tokens; needs no vocabulary file."""
+    """Make a tokenizer of one token a byte and Qwen2.5-VL's special tokens."""
     from tokenizers import pre_tokenizers
     from transformers import Qwen2Tokenizer
 
@@ -154,7 +154,7 @@ def build_config(architecture: dict[str, Any], tokenizer: Any) -> Any:
 
 
 def build_image_processor(pixels: tuple[int, int]) -> Any:
-    """Make the image processor that resizes to between `pixels` (least, most); works without torchvision."""
+    """Make the image processor that resizes to between `pixels` (least, most)."""
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
     return Qwen2VLImageProcessorPil(size={'shortest_edge': pixels[0], 'longest_edge': pixels[1]})
@@ -168,7 +168,7 @@ def random_model(
     *,
     head: bool = False,
 ) -> Any:
-    """Make a model with the published initialisation; the same seed and device give the same weights.
+    """Make a model with the published initialisation; same seed and device, same weights.
 
     With `head` the whole causal model (for the plain forward of the benchmark), else the base
     model.

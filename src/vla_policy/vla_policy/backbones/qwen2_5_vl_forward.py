@@ -1,4 +1,4 @@
-"""The forward pass of Qwen2.5-VL for one fixed geometry: the same function as the published model, less work.
+"""The forward pass of Qwen2.5-VL for one fixed geometry: the published function, less work.
 
 Called by the backbone beside this file with weights taken from the `transformers` model. What is
 saved: one linear layer instead of a 3-D convolution with two equal frames, one attention call for
@@ -18,7 +18,7 @@ from vla_policy.geometry import WindowGroup
 
 @dataclass(frozen=True)
 class Layer:
-    """Weights of one transformer block; linear weights (out, in). Biases are None where there are none."""
+    """Weights of one transformer block; linear weights (out, in)."""
 
     norm_1: torch.Tensor
     qkv: torch.Tensor
@@ -85,7 +85,7 @@ class TextPlan:
 
 
 def vision_tower(weights: VisionWeights, patches: torch.Tensor, plan: VisionPlan) -> torch.Tensor:
-    """Run patches (N, 3 * patch * patch) in window order; return tokens (N / merge^2, D), image by image."""
+    """Patches (N, 3 * patch^2) in window order to tokens (N / merge^2, D) in raster order."""
     hidden = F.linear(patches, weights.patch)
     for index, layer in enumerate(weights.layers):
         normed = _norm(hidden, layer.norm_1, weights.eps)
@@ -106,7 +106,7 @@ def vision_tower(weights: VisionWeights, patches: torch.Tensor, plan: VisionPlan
 def language_model(
     weights: TextWeights, image_tokens: torch.Tensor, plan: TextPlan
 ) -> torch.Tensor:
-    """Run the prompt with `image_tokens` (tokens, D) in their places; return hidden states (T, D)."""
+    """Run the prompt with `image_tokens` (tokens, D) in their places to hidden states (T, D)."""
     hidden = plan.embeddings.index_copy(
         0, plan.image_index, image_tokens.to(plan.embeddings.dtype)
     )
@@ -144,7 +144,7 @@ def _attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tenso
 
 
 def _windows(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: VisionPlan) -> torch.Tensor:
-    """Attend within windows: one call for each window size, all images and windows as its batch."""
+    """Attend within windows: one call for each window size, all its windows as the batch."""
     parts = []
     for group in plan.groups:
         rows = slice(group.start, group.stop)
@@ -169,7 +169,7 @@ def _whole_images(
 
 
 def _causal(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """Causal attention of one sequence: q (T, heads, d); k, v (T, kv heads, d), each for several heads."""
+    """Causal attention of one sequence: q (T, heads, d); k, v (T, kv heads, d)."""
     q, k, v = (part.transpose(0, 1)[None] for part in (q, k, v))
     out = F.scaled_dot_product_attention(
         q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1]

@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 
 from vla_core.errors import did_you_mean
-from vla_policy.backbones import qwen2_5_vl
+from vla_policy.backbones import qwen2_5_vl_load
 from vla_policy.backbones.base import Backbone
 from vla_policy.errors import CheckpointError
 
 LOADERS: dict[str, Callable[[str | Path, torch.device, torch.dtype], Backbone]] = {
-    'qwen2_5_vl': qwen2_5_vl.load,
+    'qwen2_5_vl': qwen2_5_vl_load.load,
 }
 
 

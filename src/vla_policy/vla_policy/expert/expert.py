@@ -22,7 +22,7 @@ from vla_policy.normalization import Normalizer, Statistics
 
 
 class ActionExpert(nn.Module):
-    """Trunk and head with normalisation around them. Inference is thread-safe: nothing is changed."""
+    """Trunk and head with normalisation around them. Inference changes nothing: thread-safe."""
 
     def __init__(self, config: ExpertConfig, statistics: Mapping[str, Statistics]) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class ActionExpert(nn.Module):
 
     @staticmethod
     def statistics_widths(config: ExpertConfig) -> dict[str, int]:
-        """Keys of the normalisation and the numbers of each; an action's are the same for all steps."""
+        """Keys of the normalisation and the numbers of each; an action's serve all steps."""
         return {'sensor': config.channels, 'state': config.state_width, 'action': config.dims}
 
     def condition(self, batch: ExpertBatch) -> torch.Tensor:
@@ -58,7 +58,7 @@ class ActionExpert(nn.Module):
 
     @torch.inference_mode()
     def act(self, features: np.ndarray, inputs: ModelInput, seed: int) -> np.ndarray:
-        """Return a chunk (steps, 6) float64: displacement (m) and rotation vector (rad) a step, base frame.
+        """Return a chunk (steps, 6) float64: displacement (m), rotation vector (rad), base frame.
 
         `features` (T, D) as encoded. The same arguments give the same chunk. PolicyInputError
         where a shape does not fit the checkpoint or a number that counts is not finite.

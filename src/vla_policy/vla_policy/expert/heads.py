@@ -35,7 +35,7 @@ class Head(Protocol):
 
 
 class Decoder(nn.Module):
-    """Tokens of the chunk's steps, told a time in 0..1, ask the condition; returns (B, steps, dims)."""
+    """Tokens of the chunk's steps, told a time in 0..1, ask the condition."""
 
     def __init__(self, config: ExpertConfig) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Decoder(nn.Module):
 
 
 class FlowHead(nn.Module):
-    """Flow matching along straight lines from noise (time 0) to action (time 1); Lipman et al. 2210.02747."""
+    """Flow matching on straight lines from noise (time 0) to action (time 1); arXiv 2210.02747."""
 
     def __init__(self, config: ExpertConfig) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class FlowHead(nn.Module):
 
 
 class DiffusionHead(nn.Module):
-    """Denoising diffusion with a cosine schedule (Nichol and Dhariwal 2102.09672), sampled by DDIM (2010.02502)."""
+    """Denoising diffusion, cosine schedule (arXiv 2102.09672), sampled by DDIM (2010.02502)."""
 
     def __init__(self, config: ExpertConfig) -> None:
         super().__init__()

@@ -28,7 +28,7 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Attention over a condition whose keys and values are computed once and used at every sampling step."""
+    """Attention over a condition whose keys and values are computed once per sampling."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

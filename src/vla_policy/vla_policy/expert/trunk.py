@@ -19,7 +19,7 @@ AGE_INPUTS = 2 * AGE_WAVES + 1
 
 
 class SensorEncoder(nn.Module):
-    """Window (B, samples, channels) to tokens (B, tokens, width); strided convolutions along time."""
+    """Window (B, samples, channels) to tokens (B, tokens, width) by convolutions along time."""
 
     def __init__(self, config: ExpertConfig) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class SensorEncoder(nn.Module):
         self.absent = nn.Parameter(torch.randn(tokens, width) * 0.02)
 
     def forward(self, window: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Encode a normalised window; samples where mask (B, samples) is False are not looked at."""
+        """Encode a normalised window; samples where mask (B, samples) is False do not count."""
         samples = torch.where(mask[..., None], self.sample(window), self.missing) + self.place
         hidden = samples.transpose(1, 2)
         for conv in self.convs:
@@ -47,7 +47,7 @@ class SensorEncoder(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Condition tokens (B, N, width) from a normalised batch; N = features + sensor + state + context."""
+    """Condition tokens (B, N, width) of a normalised batch: features, sensor, state, context."""
 
     def __init__(self, config: ExpertConfig) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class Trunk(nn.Module):
 
 
 def token_places(config: ExpertConfig) -> tuple[torch.Tensor, torch.Tensor]:
-    """View and cell (feature_tokens,) int64 of each feature token; the last of each stands for the text."""
+    """View and cell (feature_tokens,) int64 of each feature token; the last is the text's."""
     views = torch.arange(config.views).repeat_interleave(config.tokens_per_view)
     cells = torch.arange(config.tokens_per_view).repeat(config.views)
     text = torch.tensor([config.views]), torch.tensor([config.tokens_per_view])
