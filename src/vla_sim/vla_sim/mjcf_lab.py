@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from vla_sim import kinematics as kin
 from vla_sim import mjcf_arm, textures
 from vla_sim import scene as sc
 from vla_sim.engine import mujoco
@@ -35,7 +34,7 @@ class CameraMount:
 EXTERNAL = (
     CameraMount((0.235, 0.520, 0.200), (0.220, 0.0, 0.112), 15.5),
     CameraMount((0.500, -0.430, 0.280), (0.225, 0.0, 0.108), 15.5),
-    CameraMount((0.720, 0.080, 0.420), (0.228, 0.0, 0.106), 15.5),
+    CameraMount((-0.010, 0.420, 0.330), (0.222, 0.0, 0.108), 15.5),
     CameraMount((0.420, 0.260, 0.560), (0.222, 0.0, 0.106), 15.5),
 )
 TOOL_CAMERA_FOVY_DEG = 50.0
@@ -69,14 +68,13 @@ _ASSETS = """
  <texture name="laminate" type="2d" file="laminate.png"/>
  <texture name="wall" type="2d" file="wall.png"/>
  <texture name="skin" type="2d" file="skin.png"/>
- <texture name="iris" type="2d" file="iris.png"/>
  <material name="table_breadboard" texture="breadboard" texuniform="true" texrepeat="40 40" specular=".3" shininess=".3"/>
  <material name="table_wood" texture="wood" texuniform="true" texrepeat="3 3" specular=".2" shininess=".2"/>
  <material name="table_drape" texture="drape" texuniform="true" texrepeat="3 3" specular="0"/>
  <material name="table_laminate" texture="laminate" texuniform="true" texrepeat="5 5" specular=".2"/>
  <material name="wall" texture="wall" specular="0"/>
  <material name="skin" texture="skin" texuniform="true" texrepeat="14 14" specular=".15" shininess=".1"/>
- <material name="iris" texture="iris" specular=".4"/>
+ <material name="iris" rgba=".25 .45 .60 1" specular=".4"/>
  <material name="arm_light" rgba=".86 .87 .88 1" specular=".5" shininess=".5"/>
  <material name="arm_dark" rgba=".17 .18 .20 1" specular=".4" shininess=".4"/>
  <material name="steel" rgba=".66 .68 .71 1" specular=".9" shininess=".8"/>
@@ -149,10 +147,6 @@ def _phantom() -> str:
     gaze = np.array(
         [np.sin(0.30), 0.0, np.cos(0.30)]
     )  # turned away from the robot: the trocar is at 45 deg
-    side = kin.frame_along(gaze)
-    quat = np.empty(4)
-    mujoco.mju_mat2Quat(quat, side.ravel())
-    iris_at = _vector(gaze * (eye - 0.0012))
     return f"""
 <body name="phantom" mocap="true">
  <geom type="box" pos="0 0 -.0115" size=".046 .038 .0065" material="skin" rgba="1 1 1 1" name="pad"/>
@@ -163,7 +157,8 @@ def _phantom() -> str:
  <geom type="box" pos="0 0 -.024" size=".03 .025 .006" material="arm_dark"/>
  <geom type="sphere" pos="0 0 -.036" size=".012" material="steel"/>
  <geom name="tissue" type="cylinder" fromto="{_along(sc.INWARD, 0.0045, 0.0085)}" size=".0078" material="tissue"/>
- <geom type="ellipsoid" pos="{iris_at}" quat="{_vector(quat)}" size=".0052 .0052 .0011" material="iris"/>
+ <geom type="cylinder" fromto="{_along(gaze, .0105, .01256)}" size=".0042" material="iris"/>
+ <geom type="cylinder" fromto="{_along(gaze, .0105, .01264)}" size=".0019" material="bore"/>
  <geom type="sphere" pos="{_vector(gaze * 0.0066)}" size=".0072" material="cornea"/>
  <geom type="sphere" size="{eye}" material="sclera"/>
  <geom name="hub" type="cylinder" fromto="{_along(out, eye - 0.0004, hub)}" size=".0024" material="hub"/>

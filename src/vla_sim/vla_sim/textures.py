@@ -23,7 +23,6 @@ def all_textures() -> dict[str, bytes]:
         'laminate.png': laminate,
         'wall.png': wall,
         'skin.png': skin,
-        'iris.png': iris,
     }
     return {name: _png(maker()) for name, maker in makers.items()}
 
@@ -84,17 +83,6 @@ def skin(size: int = 256) -> Picture:
     """Matt silicone pad with faint mottling, neutral so that a material's colour tints it."""
     shade = 236.0 + _noise(size, 7, 7.0, 6) + _noise(size, 8, 4.0, 1)
     return _bytes(np.repeat(shade[..., None], 3, axis=-1))
-
-
-def iris(size: int = 128) -> Picture:
-    """Iris with pupil, seen from the front: (size, size, 3)."""
-    y, x = _grid(size)
-    radius, angle = np.hypot(x - 0.5, y - 0.5), np.arctan2(y - 0.5, x - 0.5)
-    rays = 1.0 + 0.25 * np.sin(41 * angle) * np.cos(17 * angle + 1.0)
-    picture = np.array([70.0, 116.0, 150.0]) * rays[..., None] * (1.2 - 0.8 * radius)[..., None]
-    picture[radius < 0.2] = (10, 10, 12)
-    picture[radius > 0.47] = (38, 50, 60)
-    return _bytes(picture)
 
 
 def _grid(size: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
