@@ -162,6 +162,13 @@ def test_an_impossible_transition_is_refused_and_the_node_lives_on(ros):
         assert node.state_label == 'inactive'
 
 
+def test_an_attribute_of_rclpy_cannot_be_overwritten_by_a_subclass(ros):
+    node = Example(autostart=False)
+    with pytest.raises(TypeError, match='_clock belongs to rclpy'):
+        node._clock = 'mine'
+    node.destroy_node()
+
+
 def test_overriding_a_transition_callback_of_rclpy_is_refused():
     with pytest.raises(TypeError, match='implement configure'):
         type('Wrong', (VlaLifecycleNode,), {'on_configure': lambda self, state: None})

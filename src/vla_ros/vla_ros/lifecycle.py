@@ -19,6 +19,23 @@ from vla_ros import params
 from vla_ros.diagnostics import DiagnosticsPublisher
 
 _FINAL = ('on_configure', 'on_activate', 'on_deactivate', 'on_cleanup', 'on_shutdown', 'on_error')
+# rclpy keeps these on the node under names that a subclass would like, too.
+_TAKEN = frozenset(
+    (
+        '_clock',
+        '_context',
+        '_logger',
+        '_parameters',
+        '_descriptors',
+        '_publishers',
+        '_subscriptions',
+        '_clients',
+        '_services',
+        '_timers',
+        '_guards',
+        '_callbacks',
+    )
+)
 JOIN_TIMEOUT_S = 2.0
 
 
@@ -73,6 +90,11 @@ class VlaLifecycleNode(LifecycleNode):
                     f'{cls.__name__}: implement {name.removeprefix("on_")}(self), '
                     f'not {name}: rclpy swallows exceptions raised there'
                 )
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in _TAKEN and name in self.__dict__:
+            raise TypeError(f'{type(self).__name__}.{name} belongs to rclpy: choose another name')
+        super().__setattr__(name, value)
 
     # Hooks ---------------------------------------------------------------------------------------
     # --------------
