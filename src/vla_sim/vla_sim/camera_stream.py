@@ -6,6 +6,7 @@ which is the time of the scene that was rendered. Rendering runs ahead of the tr
 dropped and counted.
 """
 
+from collections.abc import Callable
 import io
 import signal
 import time
@@ -78,12 +79,14 @@ class CameraStream:
             for i, view in enumerate(mjcf_lab.VIEWS)
         }
         self._last: dict[str, bytes] = {}
+        mujoco.mj_forward(self._model, self._data)
+        for view in mjcf_lab.VIEWS:  # the first pictures take long: shaders, textures
+            self._renderer.render(self._data, view)
         self._start_ns = 0
 
     def start(self, start_ns: int) -> None:
-        """Lay the schedule and warm the renderer up."""
+        """Lay the schedule."""
         self._start_ns = start_ns
-        self.render_all(start_ns, 0)
 
     def trigger_ns(self, index: int) -> int:
         """Steady time of a trigger."""
@@ -181,7 +184,7 @@ def corrupt(message: Message, rng: np.random.Generator) -> Message:
     return (header,)
 
 
-def run(options: SimOptions, shared: SharedState, ready) -> None:
+def run(options: SimOptions, shared: SharedState, ready: Callable[[], object]) -> None:
     """Body of the camera process. ready(): call once everything that can fail has been set up."""
     signal.signal(signal.SIGTERM, lambda *_: shared.stop())
     stream = CameraStream(options, shared)
@@ -214,7 +217,12 @@ def _loop(stream: CameraStream, shared: SharedState) -> None:
         index += 1
 
 
-def _wait(stream: CameraStream, shared: SharedState, condition, due_ns: int | None = None) -> bool:
+def _wait(
+    stream: CameraStream,
+    shared: SharedState,
+    condition: Callable[[], bool],
+    due_ns: int | None = None,
+) -> bool:
     """Nap until the condition holds, sending delayed messages meanwhile; False when stopped."""
     while not condition():
         if shared.stopped:

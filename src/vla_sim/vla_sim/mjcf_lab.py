@@ -157,8 +157,8 @@ def _phantom() -> str:
  <geom type="box" pos="0 0 -.024" size=".03 .025 .006" material="arm_dark"/>
  <geom type="sphere" pos="0 0 -.036" size=".012" material="steel"/>
  <geom name="tissue" type="cylinder" fromto="{_along(sc.INWARD, 0.0045, 0.0085)}" size=".0078" material="tissue"/>
- <geom type="cylinder" fromto="{_along(gaze, .0105, .01256)}" size=".0042" material="iris"/>
- <geom type="cylinder" fromto="{_along(gaze, .0105, .01264)}" size=".0019" material="bore"/>
+ <geom type="cylinder" fromto="{_along(gaze, 0.0105, 0.01256)}" size=".0042" material="iris"/>
+ <geom type="cylinder" fromto="{_along(gaze, 0.0105, 0.01264)}" size=".0019" material="bore"/>
  <geom type="sphere" pos="{_vector(gaze * 0.0066)}" size=".0072" material="cornea"/>
  <geom type="sphere" size="{eye}" material="sclera"/>
  <geom name="hub" type="cylinder" fromto="{_along(out, eye - 0.0004, hub)}" size=".0024" material="hub"/>

@@ -4,6 +4,8 @@
 renderer in the same thread.
 """
 
+import weakref
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,6 +34,8 @@ class LabRenderer:
             raise gl.GraphicsError(
                 f'offscreen rendering failed ({text}): {gl.INSTALL_HINT}'
             ) from error
+        # Also at exit, while GL can still be called: MuJoCo's own clean-up is too late for OSMesa.
+        self._finalizer = weakref.finalize(self, self._renderer.close)
         rng = np.random.default_rng(0xCA)
         self._noise = rng.integers(
             0, NOISE_LEVELS, (height + _NOISE_ROWS, width, 3), dtype=np.uint8
@@ -56,4 +60,4 @@ class LabRenderer:
 
     def close(self) -> None:
         """Free the GL context."""
-        self._renderer.close()
+        self._finalizer()

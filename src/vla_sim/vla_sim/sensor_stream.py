@@ -7,6 +7,7 @@ with its own capture time.
 """
 
 from collections import deque
+from collections.abc import Callable
 import gc
 import signal
 import socket
@@ -169,7 +170,7 @@ def corrupt(message: Message, rng: np.random.Generator) -> Message:
     return (data[:first] + np.array([np.nan], dtype='<f8').tobytes() + data[first + 8 :],)
 
 
-def run(options: SimOptions, shared: SharedState, ready) -> None:
+def run(options: SimOptions, shared: SharedState, ready: Callable[[], object]) -> None:
     """Body of the sensor process. ready(): call once everything that can fail has been set up."""
     signal.signal(signal.SIGTERM, lambda *_: shared.stop())
     stream = SensorStream(options, shared)

@@ -12,6 +12,7 @@ being written.
 import mmap
 import time
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,7 +109,7 @@ class SharedState:
         """How often the system clock stepped by more than 1 ms."""
         return int(self._control[_CONTROL.clock_steps])
 
-    def unix_ns(self, steady_ns):
+    def unix_ns(self, steady_ns: Any) -> Any:
         """Unix time of steady times (int or int64 array), ns."""
         return steady_ns + self._control[_CONTROL.offset_ns]
 

@@ -9,6 +9,7 @@ A commanded arm will be stepped here too; it will want a short lead, since a com
 only after it.
 """
 
+from collections.abc import Callable
 import signal
 import time
 
@@ -68,7 +69,7 @@ class World:
         self._shared.append(self._state)
 
 
-def run(options: SimOptions, shared: SharedState, ready) -> None:
+def run(options: SimOptions, shared: SharedState, ready: Callable[[], object]) -> None:
     """Body of the world process. ready(): call once everything that can fail has been set up."""
     signal.signal(signal.SIGTERM, lambda *_: shared.stop())
     world = World(options, shared)
