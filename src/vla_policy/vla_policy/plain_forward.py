@@ -68,10 +68,10 @@ def _whole_processor(tokenizer: Any, image_processor: Any) -> Any | None:
 
     if not is_torchvision_available():
         return None
-    from transformers import Qwen2_5_VLProcessor, Qwen2VLVideoProcessor
+    from transformers import Qwen2_5_VLProcessor, Qwen2VLImageProcessor, Qwen2VLVideoProcessor
 
     return Qwen2_5_VLProcessor(
-        image_processor=image_processor,
+        image_processor=Qwen2VLImageProcessor.from_dict(image_processor.to_dict()),
         tokenizer=tokenizer,
         video_processor=Qwen2VLVideoProcessor(),
     )

@@ -42,6 +42,7 @@ def load_model(source: str | Path, device: torch.device, dtype: torch.dtype) -> 
             dtype=dtype,
             attn_implementation='sdpa',
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that they are reported below, by name
             **options,
         ),
         source,
@@ -51,7 +52,7 @@ def load_model(source: str | Path, device: torch.device, dtype: torch.dtype) -> 
         'unexpected': sorted(
             key for key in report['unexpected_keys'] if not key.startswith('lm_head.')
         ),
-        'of another shape': sorted(str(key) for key in report['mismatched_keys']),
+        'of another shape': sorted(str(entry[0]) for entry in report['mismatched_keys']),
     }
     for what, keys in problems.items():
         if keys:
@@ -77,7 +78,8 @@ def read_config(source: str | Path) -> Any:
 
 def load_processing(source: str | Path, config: Any) -> tuple[Any, Any]:
     """Load the tokenizer and the image processor; checks that they fit the model's `config`."""
-    from transformers import AutoImageProcessor, AutoTokenizer
+    from transformers import AutoTokenizer
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
     tokenizer = from_pretrained(
         lambda **options: AutoTokenizer.from_pretrained(source, **options), source
@@ -90,7 +92,7 @@ def load_processing(source: str | Path, config: Any) -> tuple[Any, Any]:
             'use the tokenizer that came with the model',
         )
     processor = from_pretrained(
-        lambda **options: AutoImageProcessor.from_pretrained(source, **options), source
+        lambda **options: Qwen2VLImageProcessorPil.from_pretrained(source, **options), source
     )
     return tokenizer, processor
 
