@@ -13,6 +13,8 @@ from vla_core.errors import VlaError
 INSTALL_HINT = 'sudo apt-get install libegl1 libgl1 libgl1-mesa-dri (or libosmesa6)'
 NO_GRAPHICS = 'disable'  # MuJoCo's word for: load no GL at all
 OFFSCREEN = ('egl', 'osmesa')
+# What the user asked for; survives into the child processes once MUJOCO_GL says disable.
+_ASKED = 'VLA_SIM_REFUSED_GL'
 _EGL_PLATFORM_DEVICE = 0x313F
 _MAX_DEVICES = 16
 
@@ -25,7 +27,12 @@ def prepare() -> None:
     """Choose a backend before MuJoCo is imported; without one physics works, `require` raises."""
     # llvmpipe's worker threads would compete with everything else on a small machine.
     os.environ.setdefault('LP_NUM_THREADS', '0')
-    backend = os.environ.get('MUJOCO_GL', '').strip().lower() or _probe() or NO_GRAPHICS
+    asked = os.environ.get('MUJOCO_GL', '').strip().lower()
+    backend = asked or _probe() or NO_GRAPHICS
+    if asked and asked not in OFFSCREEN:
+        # MuJoCo would refuse an unknown word with a traceback; physics needs no backend at all.
+        os.environ.setdefault(_ASKED, asked)
+        backend = NO_GRAPHICS
     os.environ['MUJOCO_GL'] = backend
     if backend in OFFSCREEN:
         os.environ.setdefault('PYOPENGL_PLATFORM', backend)
@@ -33,13 +40,13 @@ def prepare() -> None:
 
 def require() -> None:
     """Raise GraphicsError, with the packages to install, unless an offscreen backend was found."""
-    backend = os.environ.get('MUJOCO_GL', '')
-    if backend == NO_GRAPHICS:
-        raise GraphicsError(f'no GL library for offscreen rendering: {INSTALL_HINT}')
-    if backend not in OFFSCREEN:
+    asked = os.environ.get(_ASKED, '')
+    if asked not in ('', NO_GRAPHICS):
         raise GraphicsError(
-            f'MUJOCO_GL={backend!r} cannot render offscreen: use egl or osmesa, or unset it'
+            f'MUJOCO_GL={asked!r} cannot render with GL offscreen: use egl or osmesa, or unset it'
         )
+    if os.environ.get('MUJOCO_GL', NO_GRAPHICS) == NO_GRAPHICS:
+        raise GraphicsError(f'no GL library for offscreen rendering: {INSTALL_HINT}')
 
 
 def _probe() -> str | None:

@@ -1,4 +1,5 @@
 """The shape of the repository: import arrows, style, types, manifests."""
+
 from pathlib import Path
 import re
 import subprocess
@@ -8,13 +9,22 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-PACKAGES = sorted(path.parent for path in (*ROOT.glob('src/*/package.xml'),
-                                           ROOT / 'launch' / 'package.xml'))
+PACKAGES = sorted(
+    path.parent for path in (*ROOT.glob('src/*/package.xml'), ROOT / 'launch' / 'package.xml')
+)
 # How a module that is imported is called in a package.xml.
-ROSDEP_KEYS = {'cv2': 'python3-opencv', 'yaml': 'python3-yaml', 'zmq': 'python3-zmq',
-               'numpy': 'python3-numpy', 'torch': 'python3-torch', 'psutil': 'python3-psutil',
-               'transformers': 'python3-transformers-pip', 'mujoco': 'python3-mujoco-pip',
-               'rich': 'python3-rich', 'rosbags': 'python3-rosbags-pip'}
+ROSDEP_KEYS = {
+    'cv2': 'python3-opencv',
+    'yaml': 'python3-yaml',
+    'zmq': 'python3-zmq',
+    'numpy': 'python3-numpy',
+    'torch': 'python3-torch',
+    'psutil': 'python3-psutil',
+    'transformers': 'python3-transformers-pip',
+    'mujoco': 'python3-mujoco-pip',
+    'rich': 'python3-rich',
+    'rosbags': 'python3-rosbags-pip',
+}
 
 
 def run(*command):
@@ -55,13 +65,19 @@ def imported_modules(package):
     return {name for path in sources for name in pattern.findall(path.read_text())}
 
 
-@pytest.mark.parametrize('package', [path for path in PACKAGES if (path / path.name).is_dir()],
-                         ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    'package',
+    [path for path in PACKAGES if (path / path.name).is_dir()],
+    ids=lambda path: path.name,
+)
 def test_package_manifest_names_what_the_code_imports(package):
     root = ElementTree.parse(package / 'package.xml').getroot()
     declared = {element.text for element in root if element.tag.endswith('depend')}
     suite = {path.name for path in PACKAGES}
     needed = {ROSDEP_KEYS[name] for name in imported_modules(package) if name in ROSDEP_KEYS}
-    needed |= {name for name in imported_modules(package)
-               if name in suite or name == 'rclpy' or name.endswith('_msgs')} - {package.name}
+    needed |= {
+        name
+        for name in imported_modules(package)
+        if name in suite or name == 'rclpy' or name.endswith('_msgs')
+    } - {package.name}
     assert needed <= declared, f'package.xml lacks {sorted(needed - declared)}'

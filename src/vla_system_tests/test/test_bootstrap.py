@@ -1,4 +1,5 @@
 """tools/bootstrap.py: what it checks, and what it says when something is missing."""
+
 import importlib.util
 from pathlib import Path
 import re
@@ -59,12 +60,16 @@ def test_ros_comes_from_wheels_only_where_it_is_not_sourced(bootstrap):
     assert not any(line.startswith('ros-') for line in bootstrap.locked_requirements(True))
 
 
-def test_a_failing_step_ends_with_its_log_and_exit_code_one(bootstrap, monkeypatch, capsys,
-                                                            tmp_path):
+def test_a_failing_step_ends_with_its_log_and_exit_code_one(
+    bootstrap, monkeypatch, capsys, tmp_path
+):
     monkeypatch.setattr(bootstrap, 'BUILD_LOG', tmp_path / 'log' / 'bootstrap.log')
     monkeypatch.setattr(bootstrap, 'with_ros', lambda: False)
-    monkeypatch.setattr(bootstrap, 'find_python',
-                        lambda: bootstrap.run([sys.executable, '-c', 'raise SystemExit("boom")']))
+    monkeypatch.setattr(
+        bootstrap,
+        'find_python',
+        lambda: bootstrap.run([sys.executable, '-c', 'raise SystemExit("boom")']),
+    )
     assert bootstrap.main() == 1
     shown = capsys.readouterr().err
     assert 'boom' in shown and 'bootstrap.log' in shown and 'Traceback' not in shown
@@ -74,7 +79,8 @@ def test_vla_without_a_build_says_make_setup(tmp_path):
     (tmp_path / 'tools').mkdir()
     for name in ('vla', 'tools/env.sh'):
         (tmp_path / name).write_text((ROOT / name).read_text())
-    result = subprocess.run(['bash', str(tmp_path / 'vla')], capture_output=True, text=True,
-                            check=False, timeout=30)
+    result = subprocess.run(
+        ['bash', str(tmp_path / 'vla')], capture_output=True, text=True, check=False, timeout=30
+    )
     assert result.returncode == 1
     assert 'make setup' in result.stderr and len(result.stderr.splitlines()) == 1

@@ -1,4 +1,5 @@
 """The container files agree with the repository; no Docker engine is needed to see that."""
+
 from pathlib import Path
 import re
 
@@ -16,15 +17,24 @@ def test_everything_the_dockerfile_copies_exists(source):
     assert (ROOT / source).exists()
 
 
-@pytest.mark.parametrize('package', sorted(set(re.findall(r'\bvla_\w+', ' '.join(
-    re.findall(r'--packages-select ([^\n]+)', DOCKERFILE))))))
+@pytest.mark.parametrize(
+    'package',
+    sorted(
+        set(
+            re.findall(
+                r'\bvla_\w+', ' '.join(re.findall(r'--packages-select ([^\n]+)', DOCKERFILE))
+            )
+        )
+    ),
+)
 def test_every_package_the_dockerfile_builds_is_copied(package):
     folder = 'launch' if package == 'vla_bringup' else f'src/{package}'
     assert re.search(rf'^COPY {folder} ', DOCKERFILE, re.MULTILINE)
 
 
-@pytest.mark.parametrize('name', [name for name, service in COMPOSE['services'].items()
-                                  if 'build' in service])
+@pytest.mark.parametrize(
+    'name', [name for name, service in COMPOSE['services'].items() if 'build' in service]
+)
 def test_every_service_builds_a_stage_that_exists(name):
     assert COMPOSE['services'][name]['build']['target'] in STAGES
 
