@@ -62,6 +62,30 @@ def test_the_expert_gets_a_seed_of_its_own_each_tick_so_that_runs_repeat():
     assert rig.expert.seeds == [50, 51]
 
 
+def test_a_fixed_phase_evens_out_the_time_of_publishing():
+    rig = Rig().fresh()
+    slept = []
+    settings = LoopSettings(publish_phase_ns=20 * MS)
+    rig.loop = ActionLoop(
+        rig.buffers, rig.expert, ListedTicks([]), rig.publish, settings, rig.clock,
+        steady=lambda: rig.steady_ns, sleep=slept.append,
+    )  # fmt: skip
+    rig.steady_ns += 8 * MS
+    rig.loop.step(tick(10))
+    rig.steady_ns += 30 * MS
+    rig.loop.step(tick(10))
+    assert slept == [0.012], 'a chunk that is late already does not wait'
+
+
+def test_queues_are_emptied_before_the_inputs_are_looked_at():
+    rig = Rig()
+    rig.loop = ActionLoop(
+        rig.buffers, rig.expert, ListedTicks([]), rig.publish, refill=rig.fresh,
+        steady=lambda: rig.steady_ns,
+    )  # fmt: skip
+    assert rig.loop.step(tick(10)).reaction is Reaction.USE
+
+
 def test_without_inputs_a_zero_chunk_with_reasons_is_published_on_time():
     rig = Rig()
     chunk = rig.loop.step(tick(0))

@@ -25,7 +25,7 @@ def checkpoint(tmp_path_factory):
 
 
 def start(node, *parameters, timeout_s=60):
-    """Run a node to its end; return exit code and what it wrote on stderr, log lines of state apart."""
+    """Run a node to its end; return the exit code and its lines on stderr but for [INFO]."""
     ros_domain()
     code = f'import sys; from vla_inference.nodes.{node} import main; sys.exit(main())'
     command = [sys.executable, '-c', code]

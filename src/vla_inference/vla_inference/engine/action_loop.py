@@ -44,6 +44,7 @@ class LoopSettings:
     dims: int = 6
     step_period_ns: int = NS // 10
     seed: int = 0
+    publish_phase_ns: int = 0  # publish this long after the grid point; 0: as soon as ready
 
 
 class ActionLoop:
@@ -63,6 +64,8 @@ class ActionLoop:
         clock: Clock | None = None,
         steady: Callable[[], int] = time.monotonic_ns,
         idle: Callable[[int], None] = lambda remaining_ns: None,
+        sleep: Callable[[float], None] = time.sleep,
+        refill: Callable[[], object] = lambda: None,
     ) -> None:
         self.counters = Counters()
         self.last: Chunk | None = None
@@ -74,6 +77,8 @@ class ActionLoop:
         self._clock = clock
         self._steady = steady
         self._idle = idle
+        self._sleep = sleep
+        self._refill = refill
         self._misses = 0
 
     def run(self, stop: threading.Event) -> None:
@@ -88,10 +93,12 @@ class ActionLoop:
             self.counters.add('skipped_ticks', tick.skipped)
             self._count_misses(tick.skipped)
         begin_ns = self._steady()
+        self._refill()
         snapshot = self._buffers.snapshot(tick.stamp_ns)
         ready_ns = self._steady()
         delta, reaction, reasons = self._infer(snapshot, tick.index)
         end_ns = self._steady()
+        self._await_phase(tick)
         chunk = self._chunk(tick, snapshot, delta, reaction, reasons, (begin_ns, ready_ns, end_ns))
         self._publish(chunk)
         self.last = chunk
@@ -100,6 +107,13 @@ class ActionLoop:
         if self._steady() > tick.deadline_steady_ns + self._ticks.period_ns:
             self._count_misses(1)
         return chunk
+
+    def _await_phase(self, tick: Tick) -> None:
+        """Even out the varying time of inference where a constant period is worth the delay."""
+        phase_ns = self._settings.publish_phase_ns
+        remaining_ns = tick.deadline_steady_ns + phase_ns - self._steady()
+        if phase_ns > 0 and remaining_ns > 0:
+            self._sleep(remaining_ns / NS)
 
     def _infer(
         self, snapshot: Snapshot, index: int

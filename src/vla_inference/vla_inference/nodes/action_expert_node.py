@@ -23,10 +23,11 @@ from vla_inference.engine.recent import Recent
 from vla_inference.engine.records import Chunk
 from vla_inference.engine.reports import actions_item, inputs_item, Rate
 from vla_inference.engine.warm_up import warm_up
-from vla_inference.nodes.clock import node_clock, node_grid
+from vla_inference.nodes.clock import node_clock, node_grid, uses_sim_time
 from vla_inference.nodes.loading import load_expert, LoadedExpert
 from vla_inference.nodes.messages import chunk_message, feature_set
 from vla_inference.nodes.parameters import ExpertParameters
+from vla_inference.nodes.polling import IdlePhase, Poller
 from vla_msgs.msg import ActionChunk, SensorBatch, VLFeatures
 from vla_ros import convert, qos
 from vla_ros.lifecycle import VlaLifecycleNode
@@ -36,9 +37,7 @@ WARNING_PERIOD_S = 5.0
 
 
 class ActionExpertNode(VlaLifecycleNode):
-    """Executor thread: inputs, task, diagnostics. Thread 'ticks': the action loop, publishing
-    included.
-    """
+    """Executor thread: features, task, health. Thread 'ticks': the loop and the fast inputs."""
 
     def __init__(self, load: Callable[[ExpertParameters], LoadedExpert] = load_expert, **kwargs):
         """`load` makes the expert from the parameters; tests pass a small one."""
@@ -73,6 +72,7 @@ class ActionExpertNode(VlaLifecycleNode):
         """Start ticking."""
         action = self._loaded.contract.action
         self._stop = threading.Event()
+        self._poller.drain()  # what waited while the node was inactive is old
         self._buffers.forget()
         self._collector = IdleCollector()
         grid, steady = node_grid(self, action.period_ns)
@@ -81,11 +81,17 @@ class ActionExpertNode(VlaLifecycleNode):
             self._loaded.expert,
             grid,
             self._publish,
-            LoopSettings(action.steps, action.dims, action.period_ns, self.params.seed),
+            LoopSettings(
+                action.steps, action.dims, action.period_ns, self.params.seed, self._phase_ns()
+            ),
             node_clock(self),
             steady,
-            self._collector,
+            idle=self._idle_phase(),
+            refill=self._poller.drain,
         )
+        # This, the executor's thread, holds the interpreter lock at times: were it to lose the
+        # processor then, the tick thread would wait for it whatever its own priority.
+        prefer_this_thread(max(0, self.params.realtime_priority - 1), self.params.nice)
         self.start_worker('ticks', self._run)
 
     def deactivate(self) -> None:
@@ -121,12 +127,29 @@ class ActionExpertNode(VlaLifecycleNode):
         contract = self._loaded.contract
         state = contract.state
         self.add_subscription(VLFeatures, contract.features.topic, self._on_features, qos.FEATURES)
-        self.add_subscription(
-            SensorBatch, contract.sensor.topic, self._on_samples, qos.SENSOR_STREAM
-        )
-        self.add_subscription(JointState, state.joint_topic, self._on_joints, qos.SENSOR_STREAM)
-        self.add_subscription(PoseStamped, state.pose_topic, self._on_pose, qos.SENSOR_STREAM)
         self.add_subscription(String, 'task', self._on_task, qos.LATCHED)
+        self._poller = Poller()
+        for message_type, topic, callback in (
+            (SensorBatch, contract.sensor.topic, self._on_samples),
+            (JointState, state.joint_topic, self._on_joints),
+            (PoseStamped, state.pose_topic, self._on_pose),
+        ):
+            subscription = self.create_subscription(
+                message_type, topic, callback, qos.SENSOR_STREAM, callback_group=self._poller.group
+            )
+            self._managed.append((self.destroy_subscription, subscription))
+            self._poller.add(subscription)
+
+    def _idle_phase(self) -> Callable[[int], None]:
+        # Simulated time may run at any speed: no sleeping towards a deadline of it.
+        return (
+            self._collector
+            if uses_sim_time(self)
+            else IdlePhase(self._poller.drain, self._collector)
+        )
+
+    def _phase_ns(self) -> int:
+        return 0 if uses_sim_time(self) else round(self.params.publish_phase_ms * 1e6)
 
     def _run(self) -> None:
         self._thread_priority = prefer_this_thread(self.params.realtime_priority, self.params.nice)

@@ -84,6 +84,11 @@ class ExpertParameters(ModelParameters):
         'steps in a chunk; must be that of the contract', low=1, high=1000, read_only=True
     )
     seed: int = param('seed of the action head; tick n uses seed + n', low=0, high=2**31 - 1)
+    publish_phase_ms: float = param(
+        'publish this long after the tick, ms, to even out inference times; 0: as soon as ready',
+        low=0.0,
+        high=90.0,
+    )
     robot_must_change: bool = param(
         'a robot state that never changes is stale; false for robots that report rounded values'
     )
