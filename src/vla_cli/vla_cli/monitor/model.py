@@ -18,8 +18,9 @@ RATE_NS = 10_000_000_000
 DIAGNOSTIC_STALE_NS = 3_500_000_000  # they come at 1 Hz: three in a row are missing
 DIAGNOSTIC_FORGET_NS = 60_000_000_000
 _LEVELS = ('OK', 'WARN', 'ERROR', 'STALE')
-# Counters in the diagnostics that mean that something was lost, by what their key says.
-LOSS_KEYS = ('lost', 'overwritten', 'rejected', 'dropped', 'malformed', 'late')
+# Words in a counter's key that mean that data was lost. Late, duplicated or overwritten data is no
+# loss: the first two are in the diagnostics, the last is what a slow model does by design.
+LOSS_WORDS = ('lost', 'rejected', 'dropped', 'malformed', 'refused')
 
 
 class Model:
@@ -86,6 +87,7 @@ class Model:
             robot=' '.join(word for word in (self._robot.device, self._robot.state) if word),
             ages=self._ages(),
             losses=self._losses(),
+            images_unused=self._passes[-1].images_overwritten if self._passes else 0,
             problems=self._problems(now_ns),
             **more,
         )
@@ -169,12 +171,8 @@ class Model:
         losses: dict[str, int] = {}
         for record in self._diagnostics.values():
             for key, value in record.values.items():
-                if any(word in key.split('_') for word in LOSS_KEYS):
-                    item = f'{record.name.rpartition("/")[2]} {key}'
-                    losses[item] = _integer(value)
-        if self._passes:
-            losses['vlm images overwritten'] = self._passes[-1].images_overwritten
-            losses['vlm images rejected'] = self._passes[-1].images_rejected
+                if any(word in key.split('_') for word in LOSS_WORDS):
+                    losses[f'{record.name.rpartition("/")[2]} {key}'] = _integer(value)
         return losses
 
     def _problems(self, now_ns: int) -> tuple[ProblemPart, ...]:

@@ -88,6 +88,7 @@ class Snapshot:
     robot: str = ''
     ages: tuple[AgePart, ...] = ()
     losses: dict[str, int] = field(default_factory=dict)
+    images_unused: int = 0  # a newer one of the same view came before the next pass
     problems: tuple[ProblemPart, ...] = ()
     processes: tuple[ProcessPart, ...] = ()
     supervisor: str = ''

@@ -54,7 +54,7 @@ def number(value: float | None, digits: int = 0, unit: str = '') -> str:
 
 
 def _head(snapshot: Snapshot, url: str) -> Table:
-    grid = Table.grid(expand=True)
+    grid = Table.grid(expand=True, padding=(0, 1))
     grid.add_column(no_wrap=True, overflow='ellipsis', ratio=1)
     grid.add_column(no_wrap=True, justify='right')
     clock = datetime.fromtimestamp(snapshot.time_ns / 1e9).strftime('%H:%M:%S')
@@ -79,7 +79,7 @@ def _head(snapshot: Snapshot, url: str) -> Table:
 def _status(snapshot: Snapshot, wide: bool) -> Panel:
     """The lines of the seed's status block, with rates and percentiles beside them."""
     grid = Table.grid(padding=(0, 2))
-    grid.add_column(style='bold', no_wrap=True)
+    grid.add_column(style='bold', no_wrap=True, min_width=10)
     grid.add_column(no_wrap=True, overflow='ellipsis')
     vl, actions = snapshot.vl, snapshot.actions
     stages = ' '.join(f'{name} {value:.0f}' for name, value in vl.stages_ms.items())
@@ -96,7 +96,8 @@ def _status(snapshot: Snapshot, wide: bool) -> Panel:
         f'misses {actions.misses}',
     )
     images = '  '.join(f'{view}:{count}' for view, count in snapshot.images.items())
-    grid.add_row('Images', images or '-')
+    unused = f'  ({snapshot.images_unused} unused)' if snapshot.images_unused else ''
+    grid.add_row('Images', (images or '-') + unused)
     filled = '-' if snapshot.sensor_filled is None else str(snapshot.sensor_filled)
     grid.add_row(
         'Sensor',

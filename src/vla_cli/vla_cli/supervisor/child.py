@@ -70,7 +70,7 @@ class Child:
     def start(self) -> None:
         """Start it in a new process group; it gets SIGTERM when the supervisor dies."""
         self.log.new_life()
-        self.log.note('start: ' + ' '.join(self.program.command))
+        self.log.note('start: ' + ' '.join(self.program.command).replace('\n', ' '))
         try:
             self.process = subprocess.Popen(
                 self.program.command,

@@ -1,9 +1,9 @@
 """Measure the running graph: rates, ages, losses, CPU and memory, against the project's targets.
 
-Starts the stack without the monitor, waits until it runs at its rates, measures, stops it, prints a
-table and writes JSON. What was sent is counted by the simulator, what was received by a subscriber
-on the inference side, both over exactly the same interval of capture time. Options it does not
-know go to `vla up`.
+Starts the stack without the monitor, waits until it runs at its rates, measures, stops it, prints
+a table and writes JSON. What was sent is counted by the simulator, what was received by a
+subscriber on the inference side, both over exactly the same interval of capture time. Options it
+does not know go to `vla up`.
 """
 
 import json

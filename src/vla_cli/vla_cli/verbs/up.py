@@ -12,11 +12,11 @@ from pathlib import Path
 import re
 import sys
 
-from vla_cli import workspace
+from vla_cli import shm, workspace
 from vla_cli.arguments import complain, Parser, say
 from vla_cli.supervisor.child import Program
 from vla_cli.supervisor.loop import Supervisor
-from vla_core.errors import ConfigError
+from vla_core.errors import ConfigError, VlaError
 from vla_core.stack import GROUPS, load_stack, Override, resolve, Resolved, Respawn, Stack
 
 _SHOWN = re.compile(r'\[(WARN|ERROR|FATAL)\]')
@@ -123,6 +123,7 @@ def run(args, stack: Stack) -> int:
         args.group or GROUPS,
     )
     check_files(resolved)
+    check_dds_profile(resolved)
     programs = to_programs(resolved)
     if args.dry_run:
         for program in programs:
@@ -141,7 +142,11 @@ def run(args, stack: Stack) -> int:
         on_line=line_printer(args.verbose),
         settings=settings,
     )
-    return supervisor.run()
+    shm.remove_orphans()
+    try:
+        return supervisor.run()
+    finally:
+        shm.remove_orphans()
 
 
 def check_files(resolved: Resolved) -> None:
@@ -151,6 +156,22 @@ def check_files(resolved: Resolved) -> None:
         for index, word in enumerate(words):
             if word == '--params-file' and not Path(words[index + 1]).is_file():
                 raise ConfigError(process.name, 'parameter file', words[index + 1], 'no such file')
+
+
+def check_dds_profile(resolved: Resolved) -> None:
+    """Fast DDS falls back to its small segments without a word when the profile cannot be read."""
+    name = 'FASTRTPS_DEFAULT_PROFILES_FILE'
+    path = os.environ.get(name, resolved.environment.get(name, ''))
+    if not path:
+        return
+    from xml.etree import ElementTree
+
+    try:
+        ElementTree.parse(path)
+    except (OSError, ElementTree.ParseError) as error:
+        raise VlaError(
+            f'{name}={path}: not a DDS profile ({error}); unset it for the default'
+        ) from error
 
 
 def to_programs(resolved: Resolved) -> list[Program]:

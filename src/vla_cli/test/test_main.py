@@ -1,0 +1,84 @@
+"""The command line: verbs, options, errors in one line."""
+
+from pathlib import Path
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import pytest
+
+from vla_cli import main as vla
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def run(capsys, *argv):
+    code = vla.main(list(argv))
+    output = capsys.readouterr()
+    return code, output.out, output.err
+
+
+@pytest.mark.parametrize(
+    ('argv', 'expected'),
+    [
+        (['dmo'], 'unknown verb dmo; did you mean demo?'),
+        (['bench', 'life'], 'needs one of: live, vlm; did you mean live?'),
+        (['bench'], 'needs one of: live, vlm'),
+        (['checkpoint', 'mak'], 'create, show'),
+        (['--versin'], 'unknown option --versin; did you mean --version?'),
+        (['up', '--chekpoint', 'x'], 'unknown option --chekpoint; did you mean --checkpoint?'),
+        (['up', '--set', 'robot_drver.port=1'], 'did you mean robot_driver?'),
+        (['up', '--group', 'driver'], 'did you mean drivers?'),
+        (['up', '--log-level', 'inf'], 'did you mean info?'),
+        (['up', '--params-file', '/no/such.yaml'], '/no/such.yaml'),
+        (['up', '--stack', '/no/such.yaml'], 'no such file'),
+        (['demo', '--no-simm'], 'did you mean --no-sim?'),
+        (['monitor', '--web', 'x'], 'not a port'),
+        (['monitor', 'x'], 'unknown argument x'),
+        (['bench', 'live', '--seconds', '-1'], 'not a number above 0'),
+        (['bench', 'live', '--json', '/no/such/file.json'], 'does not exist'),
+        (['checkpoint', 'show', '/no/such/folder'], '/no/such/folder'),
+        (['checkpoint', 'create'], '--out'),
+    ],
+)
+def test_mistake_is_one_line_with_what_is_valid_and_exit_code_1(capsys, argv, expected):
+    code, _, err = run(capsys, *argv)
+    assert code == 1
+    assert expected in err
+    assert err.count('\n') == 1 and 'Traceback' not in err
+
+
+def test_version_is_that_of_the_package(capsys):
+    version = ElementTree.parse(PACKAGE / 'package.xml').findtext('version')
+    assert run(capsys, '--version') == (0, f'vla {version}\n', '')
+
+
+def test_help_names_every_verb(capsys):
+    code, out, _ = run(capsys, '--help')
+    assert code == 0
+    assert all(verb in out for verb in vla.VERBS)
+
+
+@pytest.mark.parametrize('verb', [v for v in vla.VERBS if v not in ('sim', 'bench vlm')])
+def test_every_verb_explains_itself(capsys, verb):
+    with pytest.raises(SystemExit) as caught:
+        vla.main([*verb.split(), '--help'])
+    assert caught.value.code == 0
+    assert f'usage: vla {verb}' in capsys.readouterr().out
+
+
+def test_dry_run_prints_the_commands_and_starts_nothing(capsys):
+    code, out, _ = run(capsys, 'up', '--dry-run', '--no-sim', '--set', 'robot_driver.port=7')
+    assert code == 0
+    assert 'port:=7' in out and 'vla_sim' not in out
+    assert len(out.splitlines()) == 5
+
+
+def test_help_imports_neither_ros_nor_torch_nor_numpy():
+    code = (
+        'import sys; from vla_cli.main import main; main(["--help"]); '
+        'bad = {"rclpy", "torch", "numpy", "rich"} & set(sys.modules); '
+        'sys.exit(str(bad) if bad else 0)'
+    )
+    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
