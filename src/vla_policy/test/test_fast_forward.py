@@ -152,3 +152,22 @@ def test_image_tokens_have_read_the_task(nano_pair, pictures):
     view = plan.layout.views[0]
     up, down = (hidden_states(backbone, images, task) for task in ('go up', 'go on'))
     assert not torch.allclose(up[view.start : view.stop], down[view.start : view.stop])
+
+
+def test_large_model_runs_without_ever_waiting_for_the_host():
+    """On the meta device any look at a value fails, so what passes can be captured as a graph."""
+    tokenizer = build.build_tokenizer()
+    config = build.build_config(build.QWEN_3B, tokenizer)
+    model = build.random_model(config, 0, 'meta', torch.bfloat16)
+    processor = build.build_image_processor(build.QWEN_3B_PIXELS)
+    backbone = Qwen25VLBackbone(model, tokenizer, image_settings(processor), keep_model=True)
+    plan = backbone.make_plan(((360, 640),) * 5, TASK)
+    images = torch.empty(5, 360, 640, 3, dtype=torch.uint8, device='meta')
+    with torch.inference_mode():
+        patches = backbone.preprocess([images], plan)
+        tokens = backbone.vision(patches, plan)
+        hidden = backbone.language(tokens, plan)
+    assert [tuple(batch.shape) for batch in patches] == [(5980, 588)]
+    assert tuple(tokens.shape) == (1495, 2048)
+    assert tuple(hidden.shape) == (plan.layout.tokens, 2048)
+    assert hidden.dtype == torch.bfloat16

@@ -48,7 +48,9 @@ def commit() -> str | None:
         ).stdout.strip()
 
     try:
-        return git('rev-parse', '--short', 'HEAD') + ('+' if git('status', '--porcelain') else '')
+        return git('rev-parse', '--short', 'HEAD') + (
+            '+' if git('status', '--porcelain', '.') else ''
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
 

@@ -27,6 +27,7 @@ from vla_policy.bench_subject import (
     time_plain,
 )
 from vla_policy.checkpoint_load import choose_device, choose_dtype
+from vla_policy.host import keep_freed_memory
 from vla_policy.presets import PRESETS
 from vla_policy.runner import Mode
 from vla_policy.work import language_work, matrix_rate, vision_work, Work
@@ -66,6 +67,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     device = choose_device(options.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     if options.threads:
         torch.set_num_threads(options.threads)
+    keep_freed_memory()  # as the VLM node does
     mode = _mode(options, device)
     dtype = choose_dtype(options.dtype, device)
     images = make_images(options.views, options.height, options.width)

@@ -72,4 +72,6 @@ def preprocess(
 ) -> torch.Tensor:
     """Turn equal images (V, H, W, 3) uint8 into patches (V * patches, 3 * patch * patch)."""
     patches = patchify(resize(images, grid), grid, merge, order)
-    return (patches.float() * normalise.scale + normalise.offset).to(dtype).flatten(1)
+    # In place: fresh megabytes cost more in page faults than the arithmetic does.
+    values = patches.float().mul_(normalise.scale).add_(normalise.offset)
+    return values.to(dtype).flatten(1)
