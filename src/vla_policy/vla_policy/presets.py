@@ -27,7 +27,8 @@ class Preset:
 
 
 PRESETS = {
-    'nano': Preset('nano', qwen.NANO, qwen.NANO_PIXELS, None),
+    # Six DDIM steps instead of ten keep that head under 10 ms on one CPU core.
+    'nano': Preset('nano', qwen.NANO, qwen.NANO_PIXELS, None, {'ddim_steps': 6}),
     'qwen2.5-vl-3b': Preset(
         'qwen2.5-vl-3b',
         qwen.QWEN_3B,
