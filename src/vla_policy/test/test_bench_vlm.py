@@ -44,6 +44,7 @@ def test_benchmark_compares_both_ways_and_writes_all_figures(tmp_path, capsys, m
     )
     assert code == 0
     report = json.loads(path.read_text())
+    assert report['command'].startswith('vla bench vlm --layers 1')
     assert report['cosine']['least'] > 0.999
     assert list(report['fast_ms']) == ['preprocess', 'vision', 'language', 'pool', 'total']
     assert list(report['plain_ms']) == ['processor', 'forward', 'total']

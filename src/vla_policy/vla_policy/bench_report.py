@@ -21,6 +21,7 @@ def machine(device: torch.device) -> dict[str, Any]:
         'cpu': cpu_name(),
         'cpu_count': os.cpu_count(),
         'torch_threads': torch.get_num_threads(),
+        'load_average': os.getloadavg()[0],  # others' work on the same cores shows here
         'python': platform.python_version(),
         'torch': torch.__version__,
         'transformers': transformers.__version__,

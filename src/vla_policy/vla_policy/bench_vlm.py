@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import json
 import os
 from pathlib import Path
+import shlex
 import sys
 from typing import Any
 
@@ -51,8 +52,9 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; 0, or 1 after one line of what is wrong."""
     try:
-        options = _parser().parse(sys.argv[1:] if argv is None else argv)
-        report = run(options)
+        words = list(sys.argv[1:] if argv is None else argv)
+        options = _parser().parse(words)
+        report = {'command': shlex.join(['vla', 'bench', 'vlm', *words]), **run(options)}
         if options.json:
             _write(Path(options.json), report)
     except VlaError as error:
