@@ -90,6 +90,14 @@ def test_device_that_is_not_there_is_named(nano):
         load_vlm(nano, device='cuda')
 
 
+@pytest.mark.parametrize(
+    ('mode', 'message'), [('cuda-graph', 'needs a CUDA device'), ('eagre', 'did you mean eager')]
+)
+def test_mode_that_cannot_be_run_is_refused_at_loading(nano, mode, message):
+    with pytest.raises(VlaError, match=message):
+        load_vlm(nano, mode=mode)
+
+
 def test_graphs_are_refused_where_there_is_no_gpu():
     with pytest.raises(ValueError, match='needs a CUDA device'):
         Runner({}, 'cuda-graph', torch.device('cpu'))

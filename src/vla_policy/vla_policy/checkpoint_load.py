@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from vla_core.errors import VlaError
+from vla_core.errors import did_you_mean, VlaError
 from vla_policy import manifest
 from vla_policy.checkpoint_format import (
     BACKBONE,
@@ -26,7 +26,7 @@ from vla_policy.errors import CheckpointError
 from vla_policy.expert.expert import ActionExpert
 from vla_policy.normalization import load_normalization
 from vla_policy.pooling import build_pooling
-from vla_policy.runner import Mode
+from vla_policy.runner import Mode, MODES
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
@@ -59,6 +59,7 @@ def load_vlm(
     info = read_manifest(folder)
     manifest.check_files(info.folder, info.files, (BACKBONE + '/', POOLING), content=verify)
     target = choose_device(device)
+    check_mode(mode, target)
     source = _backbone_source(info, verify)
     backbone = load_backbone(
         info.policy.backbone.kind, source, target, choose_dtype(dtype, target)
@@ -91,6 +92,14 @@ def choose_device(name: str | torch.device) -> torch.device:
             f'device {name}: this machine has no usable CUDA device of that name; use cpu'
         )
     return device
+
+
+def check_mode(mode: str, device: torch.device) -> None:
+    """Raise VlaError unless stages can be run in `mode` on `device`."""
+    if mode not in MODES:
+        raise VlaError(f'mode {mode!r}: expected {", ".join(MODES)}{did_you_mean(mode, MODES)}')
+    if 'cuda-graph' in mode and device.type != 'cuda':
+        raise VlaError(f'mode {mode} needs a CUDA device, not {device}; use eager or compile')
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
