@@ -11,6 +11,8 @@ import subprocess
 import sys
 
 from vla_cli.supervisor.child import die_with_parent
+from vla_cli.supervisor.loop import REFUSED
+from vla_cli.supervisor.policy import describe
 
 END_LIMIT_S = 5.0  # the supervisor needs 4.6 s at most, see its ladder
 _UP = (sys.executable, '-m', 'vla_cli.main', 'up')
@@ -60,8 +62,15 @@ class BackgroundStack:
         return self._process.returncode
 
     def last_words(self, lines: int = 5) -> str:
-        """Return the last lines of what the supervisor said."""
-        return '\n'.join(self._log.read_text(errors='replace').splitlines()[-lines:])
+        """Return why it refused its configuration, otherwise the last lines it said."""
+        said = self._log.read_text(errors='replace').splitlines()
+        refused = [line for line in said if REFUSED in line]
+        if refused:
+            return refused[0]
+        code = self._process.returncode
+        if code is not None and code < 0:
+            return f'vla: the supervisor was {describe(code)}; its guard ended the processes'
+        return '\n'.join(said[-lines:])
 
     def _end(self) -> None:
         self._process.send_signal(signal.SIGINT)

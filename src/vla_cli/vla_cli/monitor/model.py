@@ -17,7 +17,8 @@ HISTORY_NS = 60_000_000_000
 RATE_NS = 10_000_000_000
 DIAGNOSTIC_STALE_NS = 3_500_000_000  # they come at 1 Hz: three in a row are missing
 DIAGNOSTIC_FORGET_NS = 60_000_000_000
-_LEVELS = ('OK', 'WARN', 'ERROR', 'STALE')
+_LEVELS = ('OK', 'WARN', 'ERROR', 'STALE')  # by the numbers of DiagnosticStatus
+_GRAVITY = ('ERROR', 'STALE', 'WARN')
 # Words in a counter's key that mean that data was lost. Late, duplicated or overwritten data is no
 # loss: the first two are in the diagnostics, the last is what a slow model does by design.
 LOSS_WORDS = ('lost', 'rejected', 'dropped', 'malformed', 'refused')
@@ -176,15 +177,18 @@ class Model:
         return losses
 
     def _problems(self, now_ns: int) -> tuple[ProblemPart, ...]:
-        problems = []
+        problems, silent = [], {}
         for name, record in self._diagnostics.items():
             silent_ns = now_ns - self._seen_ns[name]
             if silent_ns > DIAGNOSTIC_STALE_NS:
-                text = f'no diagnostics for {silent_ns / 1e9:.0f} s'
-                problems.append(ProblemPart('STALE', name, text))
+                node = name.partition(': ')[0]
+                silent[node] = min(silent_ns, silent.get(node, silent_ns))
             elif record.level > 0:
                 problems.append(ProblemPart(_LEVELS[min(record.level, 3)], name, record.message))
-        return tuple(sorted(problems, key=lambda item: -_LEVELS.index(item.level)))
+        for node, silent_ns in silent.items():  # one line a node, not one an item
+            text = f'no diagnostics for {silent_ns / 1e9:.0f} s'
+            problems.append(ProblemPart('STALE', node, text))
+        return tuple(sorted(problems, key=lambda item: _GRAVITY.index(item.level)))
 
 
 def _rate(stamps_ns: list[int]) -> float | None:

@@ -7,11 +7,14 @@ and whether a traceback was seen: the file is the record.
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+import re
 from typing import BinaryIO
 
 MAX_LINE_BYTES = (
     16_384  # a longer line is cut: a process that never ends a line must not fill the memory
 )
+# What rclpy puts before a message: the log has it, the one line for a person need not.
+_ROS_PREFIX = re.compile(r'^\[[A-Z]+\] \[[\d.]+\] \[[^\]]*\]: ')
 
 
 class LineLog:
@@ -61,7 +64,7 @@ class LineLog:
         self._file.write(''.join(f'{stamp} {stream} {text}\n' for text in texts).encode())
         for text in texts:
             if stream == 'err' and text:
-                self.last_stderr = text
+                self.last_stderr = _ROS_PREFIX.sub('', text)
                 self.saw_traceback |= text.startswith('Traceback (most recent call last)')
             if self._on_line is not None and text:
                 self._on_line(stream, text)

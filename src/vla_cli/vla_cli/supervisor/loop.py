@@ -26,6 +26,7 @@ from vla_cli.supervisor.status import FILE_NAME, StackStatus, write_status
 # After the request to stop: (seconds, signal). The last leaves half a second to the promised five.
 STOP_LADDER = ((0.0, signal.SIGINT), (3.0, signal.SIGTERM), (4.5, signal.SIGKILL))
 STATUS_PERIOD_S = 1.0
+REFUSED = 'refused to start'  # said once of a configuration error, with its line
 _WAKE_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -155,7 +156,7 @@ class Supervisor:
         name, said = child.program.name, f': {child.last_stderr}' if child.last_stderr else ''
         if decision.action == 'stop':
             child.state, self._exit_code = 'config error', 1
-            self._announce(f'{name} refused to start{said}')
+            self._announce(f'{name} {REFUSED}{said}')
             self.stop()
         elif decision.action == 'respawn':
             child.state = 'waiting'

@@ -19,7 +19,8 @@ from vla_cli.supervisor.loop import Supervisor
 from vla_core.errors import ConfigError, VlaError
 from vla_core.stack import GROUPS, load_stack, Override, resolve, Resolved, Respawn, Stack
 
-_SHOWN = re.compile(r'\[(WARN|ERROR|FATAL)\]')
+# A fatal line is the last one: it is shown with the end of its process.
+_SHOWN = re.compile(r'\[(WARN|ERROR)\]')
 REPORTER = 'process_reporter'
 
 
