@@ -52,9 +52,12 @@ def with_ros():
 
 
 def find_python():
-    """Return an interpreter of a supported version: this one, or one from PATH."""
+    """Return an interpreter of a supported version: this one, or one from PATH.
+
+    Never one that lives in a virtual environment, least of all our own, which may have to be made anew.
+    """
     if sys.version_info[:2] in PYTHONS:
-        return sys.executable
+        return getattr(sys, '_base_executable', sys.executable)
     for major, minor in PYTHONS:
         found = shutil.which(f'python{major}.{minor}')
         if found and subprocess.run([found, '-c', ''], capture_output=True, check=False).returncode == 0:
@@ -119,7 +122,7 @@ def locked_requirements(ros):
 def make_environment(python, ros):
     """Create `.venv` with the locked packages, unless the same lock made it already."""
     requirements = locked_requirements(ros)
-    key = hashlib.sha256('\n'.join([python, str(ros), *requirements]).encode()).hexdigest()
+    key = hashlib.sha256('\n'.join([os.path.realpath(python), str(ros), *requirements]).encode()).hexdigest()
     stamp = VENV / '.setup-stamp'
     if stamp.exists() and stamp.read_text() == key:
         return

@@ -84,3 +84,7 @@ def test_vla_without_a_build_says_make_setup(tmp_path):
     )
     assert result.returncode == 1
     assert 'make setup' in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+def test_the_environment_is_the_same_when_set_up_from_inside_it(bootstrap):
+    assert '.venv' not in bootstrap.find_python()

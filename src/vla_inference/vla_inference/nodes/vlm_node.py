@@ -24,6 +24,7 @@ from vla_inference.nodes.loading import load_vlm, LoadedVlm
 from vla_inference.nodes.messages import features_message
 from vla_inference.nodes.parameters import VlmParameters
 from vla_msgs.msg import VLFeatureInfo, VLFeatures
+from vla_policy.host import keep_freed_memory
 from vla_ros import convert, qos
 from vla_ros.lifecycle import VlaLifecycleNode
 from vla_ros.spin import run_node
@@ -149,4 +150,5 @@ class VlmNode(VlaLifecycleNode):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node; the exit code is 1 after an error."""
+    keep_freed_memory()
     return run_node(VlmNode, args)
