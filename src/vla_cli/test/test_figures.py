@@ -5,6 +5,7 @@ import math
 import pytest
 
 from vla_cli.bench.figures import action_figures, age_figures, floor_p50_ms, rate_hz, vl_figures
+from vla_cli.bench.live import Settings
 from vla_cli.records import ChunkRecord, PassRecord
 
 NS = 1_000_000_000
@@ -118,6 +119,18 @@ def test_vl_latency_is_from_start_to_publication():
     assert figures['vl_hz'] == pytest.approx(5.0)
     assert figures['vl_latency_ms']['p50'] == pytest.approx(150.0)
     assert figures['vl_stages_ms_p50']['vision'] == pytest.approx(30.0)
+
+
+def test_images_age_at_publication_tells_the_waiting_before_a_pass():
+    late = PassRecord(1, START, START + 150 * MS, 0.15, view_stamps_ns=(START - 20 * MS, START))
+    assert vl_figures([late])['vl_image_age_ms']['p50'] == pytest.approx(170.0)
+
+
+@pytest.mark.parametrize('seconds', [20.0, 60.0, 120.0])
+def test_cameras_drift_by_one_tick_over_the_measurement_so_that_no_phase_is_favoured(seconds):
+    settings = Settings(seconds, 5.0, 90.0, 'nano')
+    drift_s = seconds - seconds * settings.drifting_camera_hz / settings.camera_hz
+    assert drift_s == pytest.approx(0.1)
 
 
 def test_without_records_figures_are_empty_and_nothing_fails():

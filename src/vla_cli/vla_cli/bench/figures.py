@@ -24,6 +24,7 @@ def vl_figures(passes: Sequence[PassRecord]) -> dict[str, Any]:
     return {
         'vl_hz': rate_hz([record.published_ns for record in passes]),
         'vl_latency_ms': percentiles(times_ms, (50, 99)),
+        'vl_image_age_ms': percentiles([_at_publication_ms(p) for p in passes], (50, 99)),
         'vl_stages_ms_p50': {
             name: float(np.median(column)) * 1e3 for name, column in zip(STAGES, columns)
         },
@@ -99,6 +100,11 @@ def rate_hz(stamps_ns: Sequence[int]) -> float | None:
     if len(stamps_ns) < 2 or stamps_ns[-1] <= stamps_ns[0]:
         return None
     return float((len(stamps_ns) - 1) * 1e9 / (stamps_ns[-1] - stamps_ns[0]))
+
+
+def _at_publication_ms(record: PassRecord) -> float:
+    """Age of the oldest view when its features come: latency and all waiting before it."""
+    return (record.published_ns - min(record.view_stamps_ns, default=record.published_ns)) / 1e6
 
 
 def _since(chunk: ChunkRecord, stamp_ns: int) -> float:

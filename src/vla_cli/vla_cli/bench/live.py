@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, UTC
 import json
 from pathlib import Path
+import shlex
 import time
 from typing import Any
 
@@ -22,6 +23,7 @@ from vla_core.contract import Contract
 from vla_core.errors import VlaError
 
 POLL_S = 0.05
+TICK_S = 0.1
 STEADY_CHUNKS = 30  # in a row without HOLD or STOP
 DRAIN_S = 2.0  # after the end, for what is still on its way
 
@@ -34,7 +36,20 @@ class Settings:
     settle_s: float
     start_limit_s: float
     checkpoint: str
-    arguments: tuple[str, ...]  # for `vla up`
+    arguments: tuple[str, ...] = ()  # for `vla up`
+    sim_arguments: str = ''  # for the simulator, last: they win
+    camera_hz: float = 5.0
+
+    @property
+    def drifting_camera_hz(self) -> float:
+        """The cameras' rate, slower by one tick of the action grid over the whole measurement.
+
+        On real hardware cameras and actions share no clock. In the simulation both would keep one
+        phase for ever, and the image age at action, which takes only two values then, would be a
+        matter of luck: 100 ms between the best and the worst start. With the drift every phase is
+        met equally often, whatever the length of the measurement.
+        """
+        return self.camera_hz * (1.0 - TICK_S / max(self.seconds, 10.0))
 
 
 class Measurement:
@@ -49,8 +64,11 @@ class Measurement:
 
     def run(self) -> dict[str, Any]:
         """Measure and return the result, ready for JSON."""
-        sim = f"--sim-arguments=--stats-file '{self._stats_path}'"
-        arguments = ('--checkpoint', self._settings.checkpoint, sim, *self._settings.arguments)
+        settings = self._settings
+        sim = f'--stats-file {shlex.quote(str(self._stats_path))}'
+        sim += f' --camera-rate {settings.drifting_camera_hz:.6f} {settings.sim_arguments}'
+        arguments = (*settings.arguments, '--checkpoint', settings.checkpoint)
+        arguments += ('--sim-arguments=' + sim.strip(),)
         listener = Listener(self._contract)
         try:
             with BackgroundStack(self._run_dir, arguments) as stack:
@@ -146,7 +164,9 @@ class Measurement:
             'settings': {
                 'seconds': self._settings.seconds, 'checkpoint': self._settings.checkpoint,
                 'checkpoint_hash': passes[-1].checkpoint_hash if passes else '',
-                'arguments': list(self._settings.arguments), 'contract': self._contract.hash,
+                'arguments': list(self._settings.arguments),
+                'sim_arguments': self._settings.sim_arguments,
+                'camera_hz': self._settings.drifting_camera_hz, 'contract': self._contract.hash,
             },
             'sensor_samples_sent': tallies[counts.SENSOR].sent,
             'sensor_samples_received': tallies[counts.SENSOR].received,

@@ -13,6 +13,7 @@ from vla_cli.system import Usage, usage
 from vla_core.errors import VlaError
 
 PERIOD_S = 1.0
+SHOW_ENDED_S = 15.0
 
 
 class ProcessTable:
@@ -46,7 +47,9 @@ class ProcessTable:
         if not status.alive():
             code = '' if status.exit_code is None else f', exit code {status.exit_code}'
             text = f'`vla up` has ended ({status.run_dir}{code})'
-            parts = tuple(self._part(item, now_s) for item in status.processes)
+            # Later the graph on show is another one, started by ros2 launch or elsewhere.
+            shown = status.processes if status.age_s() < SHOW_ENDED_S else ()
+            parts = tuple(self._part(item, now_s) for item in shown)
             return {'processes': parts, 'supervisor': text, 'uptime_s': None}
         samples = tuple(self._part(item, now_s) for item in status.processes)
         return {

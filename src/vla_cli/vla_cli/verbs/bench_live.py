@@ -52,7 +52,7 @@ def run_raw(argv: list[str]) -> int:
     args, rest = build_parser().parse_known_args(argv)
     from vla_cli.verbs import up
 
-    up.parse(rest)  # an unknown option is refused before anything is started
+    known, _ = up.parse(rest)  # an unknown option is refused before anything is started
     if args.json is not None and not args.json.absolute().parent.is_dir():
         raise VlaError(f'--json {args.json}: the folder {args.json.parent} does not exist')
     from vla_cli.nano import ensure_checkpoint
@@ -65,7 +65,14 @@ def run_raw(argv: list[str]) -> int:
     from vla_cli.bench.live import Measurement, Settings
 
     contract = load_contract(workspace.default_contract())
-    settings = Settings(args.seconds, args.settle, args.start_limit, str(folder), tuple(rest))
+    settings = Settings(
+        args.seconds,
+        args.settle,
+        args.start_limit,
+        str(folder),
+        tuple(rest),
+        known.stack_sim_arguments or '',
+    )
     run_dir = workspace.new_run_dir(None)
     result = Measurement(settings, contract, run_dir, lambda text: complain(f'vla: {text}')).run()
     if args.json is not None:
