@@ -29,14 +29,20 @@ class Parser(argparse.ArgumentParser):
         """Raise instead of printing the usage and exiting with 2."""
         raise UsageError(f'{self.prog}: {message}; see `{self.prog} --help`')
 
-    def parse_args(self, args=None, namespace=None):
-        """Parse; an unknown option is a UsageError with the nearest valid one."""
+    def parse_args(self, args=None, namespace=None, caller: 'Parser | None' = None):
+        """Parse; an unknown option is a UsageError with the nearest valid one.
+
+        With `caller`, the parser whose unknown options came here: its options are valid too, and
+        its name is the one the user typed.
+        """
         parsed, rest = self.parse_known_args(args, namespace)
         if rest:
             word = rest[0].split('=')[0]
             kind = 'option' if word.startswith('-') else 'argument'
-            hint = did_you_mean(word, self.options()) if kind == 'option' else ''
-            raise UsageError(f'{self.prog}: unknown {kind} {word}{hint}; see `{self.prog} --help`')
+            choices = self.options() + (caller.options() if caller else [])
+            hint = did_you_mean(word, choices) if kind == 'option' else ''
+            name = (caller or self).prog
+            raise UsageError(f'{name}: unknown {kind} {word}{hint}; see `{name} --help`')
         return parsed
 
 

@@ -13,12 +13,7 @@ from vla_msgs.msg import ActionChunk
 from vla_ros.testing import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
-INPUT_OF = {
-    'robot_driver': 'robot',
-    'camera_driver': 'images',
-    'sensor_driver': 'sensor',
-    'vlm_node': 'features',
-}
+INPUT_OF = {'robot_driver': 'robot', 'camera_driver': 'images', 'sensor_driver': 'sensor'}
 
 
 @pytest.fixture(scope='module')
@@ -37,10 +32,11 @@ def test_expert_holds_and_says_why_while_a_killed_driver_comes_back(graph, name)
     ears.wait_until_used()
     restarts = lab.member(name).restarts
     lab.kill(name)
-    chunk = ears.wait_for_chunk(
-        lambda chunk: chunk.reaction >= ActionChunk.MARK, 5, f'a reaction to {name} dying'
+    ears.wait_for_chunk(
+        lambda chunk: any(INPUT_OF[name] in reason for reason in chunk.reasons),
+        5,
+        f'a chunk that names {INPUT_OF[name]} as the reason',
     )
-    assert any(INPUT_OF[name] in reason for reason in chunk.reasons), list(chunk.reasons)
     wait_for(
         lambda: lab.member(name).restarts == restarts + 1 and lab.member(name).state == 'running',
         5,

@@ -49,10 +49,11 @@ def build_parser() -> Parser:
 
 def run_raw(argv: list[str]) -> int:
     """Measure, print, write."""
-    args, rest = build_parser().parse_known_args(argv)
+    parser = build_parser()
+    args, rest = parser.parse_known_args(argv)
     from vla_cli.verbs import up
 
-    known, _ = up.parse(rest)  # an unknown option is refused before anything is started
+    known, _ = up.parse(rest, parser)  # an unknown option is refused before anything is started
     if args.json is not None and not args.json.absolute().parent.is_dir():
         raise VlaError(f'--json {args.json}: the folder {args.json.parent} does not exist')
     from vla_cli.nano import ensure_checkpoint

@@ -35,8 +35,9 @@ def build_parser() -> Parser:
 
 def run_raw(argv: list[str]) -> int:
     """Read the options of the demo, leave the others to `vla up`."""
-    args, rest = build_parser().parse_known_args(argv)
-    check_up_options(rest)
+    parser = build_parser()
+    args, rest = parser.parse_known_args(argv)
+    check_up_options(rest, parser)
     folder = args.checkpoint or ensure_checkpoint(workspace.root())
     arguments = ('--checkpoint', str(folder), *rest)
     signal.signal(signal.SIGTERM, _interrupt)
@@ -53,11 +54,11 @@ def run_raw(argv: list[str]) -> int:
     return 1 if failed else 0
 
 
-def check_up_options(rest: list[str]) -> None:
+def check_up_options(rest: list[str], caller: Parser) -> None:
     """Refuse options that `vla up` does not know before anything is started."""
     from vla_cli.verbs import up
 
-    up.parse(rest)
+    up.parse(rest, caller)
 
 
 def watch(args, stack: BackgroundStack) -> None:

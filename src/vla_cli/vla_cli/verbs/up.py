@@ -95,9 +95,9 @@ def given_values(args) -> dict:
     }
 
 
-def parse(argv: list[str]):
+def parse(argv: list[str], caller: Parser | None = None):
     """Read the command line in two steps, as the stack's arguments are options too; return (args,
-    stack).
+    stack). A verb that passes its unknown options on names itself as `caller`.
     """
     first = Parser(prog='vla up', add_help=False)
     first.add_argument('--stack', type=Path)
@@ -106,7 +106,7 @@ def parse(argv: list[str]):
     parser = Parser(prog='vla up', description=__doc__)
     add_arguments(parser)
     add_stack_arguments(parser, stack)
-    args = parser.parse_args(argv)
+    args = parser.parse_args(argv, caller=caller)
     return args, stack
 
 

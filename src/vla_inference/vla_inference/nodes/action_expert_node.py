@@ -75,6 +75,9 @@ class ActionExpertNode(VlaLifecycleNode):
         self._poller.drain()  # what waited while the node was inactive is old
         self._buffers.forget()
         self._collector = IdleCollector()
+        # This, the executor's thread, holds the interpreter lock at times: were it to lose the
+        # processor then, the tick thread would wait for it whatever its own priority.
+        mine = prefer_this_thread(max(0, self.params.realtime_priority - 1), self.params.nice)
         grid, steady = node_grid(self, action.period_ns)
         self._loop = ActionLoop(
             self._buffers,
@@ -82,16 +85,17 @@ class ActionExpertNode(VlaLifecycleNode):
             grid,
             self._publish,
             LoopSettings(
-                action.steps, action.dims, action.period_ns, self.params.seed, self._phase_ns()
+                action.steps,
+                action.dims,
+                action.period_ns,
+                self.params.seed,
+                self._phase_ns(mine.startswith('SCHED_FIFO')),
             ),
             node_clock(self),
             steady,
             idle=self._idle_phase(),
             refill=self._poller.drain,
         )
-        # This, the executor's thread, holds the interpreter lock at times: were it to lose the
-        # processor then, the tick thread would wait for it whatever its own priority.
-        prefer_this_thread(max(0, self.params.realtime_priority - 1), self.params.nice)
         self.start_worker('ticks', self._run)
 
     def deactivate(self) -> None:
@@ -148,8 +152,12 @@ class ActionExpertNode(VlaLifecycleNode):
             else IdlePhase(self._poller.drain, self._collector)
         )
 
-    def _phase_ns(self) -> int:
-        return 0 if uses_sim_time(self) else round(self.params.publish_phase_ms * 1e6)
+    def _phase_ns(self, realtime: bool) -> int:
+        if uses_sim_time(self):
+            return 0
+        params = self.params
+        phase_ms = params.publish_phase_ms if realtime else params.publish_phase_shared_ms
+        return round(phase_ms * 1e6)
 
     def _run(self) -> None:
         self._thread_priority = prefer_this_thread(self.params.realtime_priority, self.params.nice)

@@ -89,6 +89,11 @@ class ExpertParameters(ModelParameters):
         low=0.0,
         high=90.0,
     )
+    publish_phase_shared_ms: float = param(
+        'the same where the tick thread got no real-time priority and shares the processor',
+        low=0.0,
+        high=90.0,
+    )
     robot_must_change: bool = param(
         'a robot state that never changes is stale; false for robots that report rounded values'
     )
