@@ -91,7 +91,7 @@ def test_a_reordered_datagram_is_passed_on_and_no_longer_lost():
     batches = stream.accept([reading(0), reading(2), reading(1)])
     assert len(batches) == 3
     assert stream.lost_total == 0
-    assert counts(stream) == {'reordered': 13}
+    assert counts(stream) == {'gaps': 1, 'reordered': 13}
     assert stream.received_total == 39
 
 
@@ -109,7 +109,7 @@ def test_records_with_nan_are_dropped_and_the_rest_of_the_datagram_kept():
     (batch,) = stream.accept([part])
     assert len(batch.stamps_ns) == 11
     assert np.isfinite(batch.profile).all()
-    assert counts(stream) == {'not_finite': 2}
+    assert counts(stream) == {'gaps': 2, 'not_finite': 2}
 
 
 def test_records_in_disorder_within_a_datagram_leave_oldest_first():

@@ -130,6 +130,7 @@ class SensorStream:
         missing = round((stamp_ns - newest_ns) * self._settings.rate_hz / NS) - 1
         if missing > 0:
             self.lost_total += missing
+            self._counters.add('gaps')  # makes the item 'input' warn; a late sample mends the loss
 
     def _finish(self, gathered: list[tuple[SensorRecords, int]]) -> list[Batch]:
         if not gathered:
