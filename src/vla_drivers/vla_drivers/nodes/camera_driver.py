@@ -10,15 +10,12 @@ import time
 
 from sensor_msgs.msg import CompressedImage
 
-from vla_core.clock_model import make_clock
 from vla_core.errors import ConfigError
 from vla_core.health import HealthItem
 from vla_drivers.camera_stream import CameraLimits, CameraStream, parse_assignments
 from vla_drivers.devices.zmq_cameras import ZmqCameras
-from vla_drivers.health import clock_item, InputHealth
-from vla_drivers.reader import DeviceReader
+from vla_drivers.nodes.device_node import DeviceNode
 from vla_ros import convert, qos
-from vla_ros.lifecycle import VlaLifecycleNode
 from vla_ros.params import param
 from vla_ros.spin import run_node
 
@@ -56,27 +53,23 @@ class Parameters:
     clock_warn_s: float = param('warn when the clocks differ by more, s', low=0.0, high=60.0)
 
 
-class CameraDriver(VlaLifecycleNode):
+class CameraDriver(DeviceNode):
     """Threads: `_on_readings` publishes from the reader's thread, everything else from the
     executor's.
     """
 
     def __init__(self, **kwargs):
-        super().__init__('camera_driver', Parameters, hardware_id='cameras', **kwargs)
-        self._device = None
-        self._stream: CameraStream | None = None
-        self._reader: DeviceReader | None = None
+        super().__init__('camera_driver', Parameters, 'cameras', **kwargs)
 
     def configure(self) -> None:
         """Bind the port or open the cameras, and create one topic a view."""
         params = self.params
         if params.device == 'network':
             self._names = parse_assignments(params.cameras, 'cameras')
-            self._device = ZmqCameras(params.bind, params.port)
+            device = ZmqCameras(params.bind, params.port)
         else:
-            self._names, self._device = self._local_cameras()
-        self._device.open()
-        self._input = InputHealth(self._device.counters, BENIGN)
+            self._names, device = self._local_cameras()
+        self._open(device, BENIGN)
         self._images = {
             view: self.add_publisher(
                 CompressedImage, f'cameras/{view}/image_raw/compressed', qos.IMAGES
@@ -87,39 +80,17 @@ class CameraDriver(VlaLifecycleNode):
     def activate(self) -> None:
         """Begin to read."""
         params = self.params
-        self._source_clock = make_clock(params.clock)
         limits = CameraLimits(
             params.rate_hz, params.warn_share, params.error_share, params.frozen_s, params.late_s
         )
-        self._stream = CameraStream(
-            self._names, params.ignored, self._source_clock, limits, self._device.counters
+        self._read(
+            lambda clock: CameraStream(
+                self._names, params.ignored, clock, limits, self._device.counters
+            )
         )
-        self._reader = DeviceReader(self._device, self._on_readings)
-        self._reader.discard_waiting()
-        self.start_worker('camera reader', self._reader.run)
 
-    def deactivate(self) -> None:
-        """Stop reading."""
-        self._reader.stop()
-        self.join_workers()
-        self._stream = None
-
-    def cleanup(self) -> None:
-        """Free the port or the cameras."""
-        if self._device is not None:
-            self._device.close()
-            self._device = None
-
-    def health(self) -> list[HealthItem]:
-        """Device, input, every view and the clock."""
-        if self._stream is None:
-            return []
-        return [
-            self._reader.health(),
-            self._input.item(),
-            *self._stream.health(time.time_ns()),
-            clock_item(self._source_clock, self.params.clock, self.params.clock_warn_s),
-        ]
+    def _stream_health(self) -> list[HealthItem]:
+        return self._stream.health(time.time_ns())
 
     def _local_cameras(self):
         # OpenCV costs 60 MB and is only wanted here.

@@ -11,17 +11,14 @@ import time
 from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import JointState
 
-from vla_core.clock_model import make_clock
 from vla_core.errors import ConfigError
 from vla_core.health import HealthItem
 from vla_core.rotation import euler_to_quat
 from vla_drivers.devices.zmq_robot import ACCEPTS_COMMANDS, ZmqRobot
-from vla_drivers.health import clock_item, InputHealth
-from vla_drivers.reader import DeviceReader
+from vla_drivers.nodes.device_node import DeviceNode
 from vla_drivers.robot_stream import Judgement, RobotLimits, RobotStream
 from vla_msgs.msg import ActionChunk, CommandStatus, RobotStatus
 from vla_ros import convert, qos
-from vla_ros.lifecycle import VlaLifecycleNode
 from vla_ros.params import param
 from vla_ros.spin import run_node
 
@@ -51,16 +48,13 @@ class Parameters:
     clock_warn_s: float = param('warn when the clocks differ by more, s', low=0.0, high=60.0)
 
 
-class RobotDriver(VlaLifecycleNode):
+class RobotDriver(DeviceNode):
     """Threads: `_on_readings` publishes from the reader's thread, everything else from the
     executor's.
     """
 
     def __init__(self, **kwargs):
-        super().__init__('robot_driver', Parameters, hardware_id='robot', **kwargs)
-        self._device: ZmqRobot | None = None
-        self._stream: RobotStream | None = None
-        self._reader: DeviceReader | None = None
+        super().__init__('robot_driver', Parameters, 'robot', **kwargs)
         self._refused_total = 0
 
     def configure(self) -> None:
@@ -72,9 +66,7 @@ class RobotDriver(VlaLifecycleNode):
                 self.params.joint_names,
                 f'expected {JOINTS} names',
             )
-        self._device = ZmqRobot(self.params.host, self.params.port)
-        self._device.open()
-        self._input = InputHealth(self._device.counters, BENIGN)
+        self._open(ZmqRobot(self.params.host, self.params.port), BENIGN)
         self._joints = self.add_publisher(JointState, 'robot/joint_states', qos.SENSOR_STREAM)
         self._pose = self.add_publisher(PoseStamped, 'robot/tcp_pose', qos.SENSOR_STREAM)
         self._status = self.add_publisher(RobotStatus, 'robot/status', qos.STATUS)
@@ -85,38 +77,14 @@ class RobotDriver(VlaLifecycleNode):
     def activate(self) -> None:
         """Begin to read."""
         params = self.params
-        self._source_clock = make_clock(params.clock)
         limits = RobotLimits(params.stale_s, params.late_s, params.rest_warn_s)
-        self._stream = RobotStream(self._source_clock, limits, self._device.counters)
         self._refused_total = 0
         self._published: tuple[int, str] | None = None
         self._published_steady_s = 0.0
-        self._reader = DeviceReader(self._device, self._on_readings)
-        self._reader.discard_waiting()
-        self.start_worker('robot reader', self._reader.run)
+        self._read(lambda clock: RobotStream(clock, limits, self._device.counters))
 
-    def deactivate(self) -> None:
-        """Stop reading."""
-        self._reader.stop()
-        self.join_workers()
-        self._stream = None
-
-    def cleanup(self) -> None:
-        """Disconnect."""
-        if self._device is not None:
-            self._device.close()
-            self._device = None
-
-    def health(self) -> list[HealthItem]:
-        """Device, input, robot and clock."""
-        if self._stream is None:
-            return []
-        return [
-            self._reader.health(),
-            self._input.item(),
-            self._stream.health(time.time_ns(), self._device.connected),
-            clock_item(self._source_clock, self.params.clock, self.params.clock_warn_s),
-        ]
+    def _stream_health(self) -> list[HealthItem]:
+        return [self._stream.health(time.time_ns(), self._device.connected)]
 
     def _on_readings(self, readings: list) -> None:
         for stamped in self._stream.accept(readings):

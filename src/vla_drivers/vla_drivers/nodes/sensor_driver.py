@@ -8,15 +8,12 @@ from dataclasses import dataclass
 
 from geometry_msgs.msg import WrenchStamped
 
-from vla_core.clock_model import make_clock
 from vla_core.health import HealthItem
 from vla_drivers.devices.udp_sensor import UdpSensor
-from vla_drivers.health import clock_item, InputHealth
-from vla_drivers.reader import DeviceReader
+from vla_drivers.nodes.device_node import DeviceNode
 from vla_drivers.sensor_stream import Batch, buffer_item, SensorSettings, SensorStream
 from vla_msgs.msg import SensorBatch
 from vla_ros import convert, qos
-from vla_ros.lifecycle import VlaLifecycleNode
 from vla_ros.params import param
 from vla_ros.spin import run_node
 
@@ -56,25 +53,19 @@ class Parameters:
     clock_warn_s: float = param('warn when the clocks differ by more, s', low=0.0, high=60.0)
 
 
-class SensorDriver(VlaLifecycleNode):
+class SensorDriver(DeviceNode):
     """Threads: `_on_readings` publishes from the reader's thread, everything else from the
     executor's.
     """
 
     def __init__(self, **kwargs):
-        super().__init__('sensor_driver', Parameters, hardware_id='oct_force', **kwargs)
-        self._device: UdpSensor | None = None
-        self._stream: SensorStream | None = None
-        self._reader: DeviceReader | None = None
+        super().__init__('sensor_driver', Parameters, 'oct_force', **kwargs)
 
     def configure(self) -> None:
         """Bind the port and create the topics."""
         params = self.params
-        self._device = UdpSensor(
-            params.bind, params.port, params.receive_buffer_bytes, params.sender
-        )
-        self._device.open()
-        self._input = InputHealth(self._device.counters, BENIGN)
+        sensor = UdpSensor(params.bind, params.port, params.receive_buffer_bytes, params.sender)
+        self._open(sensor, BENIGN)
         self._samples = self.add_publisher(SensorBatch, 'sensor/samples', qos.SENSOR_STREAM)
         self._force = None
         if params.publish_force:
@@ -83,51 +74,25 @@ class SensorDriver(VlaLifecycleNode):
     def activate(self) -> None:
         """Begin to read."""
         params = self.params
-        self._source_clock = make_clock(params.clock)
-        self._stream = SensorStream(
-            SensorSettings(
-                rate_hz=params.rate_hz,
-                force_scale=params.force_scale,
-                force_offset=params.force_offset,
-                profile_scale=params.profile_scale,
-                profile_offset=params.profile_offset,
-                late_s=params.late_s,
-                warn_share=params.warn_share,
-                error_share=params.error_share,
-                batch_records=params.gather_records,
-            ),
-            self._source_clock,
-            self._device.counters,
+        settings = SensorSettings(
+            rate_hz=params.rate_hz,
+            force_scale=params.force_scale,
+            force_offset=params.force_offset,
+            profile_scale=params.profile_scale,
+            profile_offset=params.profile_offset,
+            late_s=params.late_s,
+            warn_share=params.warn_share,
+            error_share=params.error_share,
+            batch_records=params.gather_records,
         )
         self._sequence = 0
-        self._reader = DeviceReader(self._device, self._on_readings, self._pause_s)
-        self._reader.discard_waiting()
-        self.start_worker('sensor reader', self._reader.run)
+        self._read(
+            lambda clock: SensorStream(settings, clock, self._device.counters), self._pause_s
+        )
 
-    def deactivate(self) -> None:
-        """Stop reading."""
-        self._reader.stop()
-        self.join_workers()
-        self._stream = None
-
-    def cleanup(self) -> None:
-        """Free the port."""
-        if self._device is not None:
-            self._device.close()
-            self._device = None
-
-    def health(self) -> list[HealthItem]:
-        """Device, kernel buffer, input, samples and clock."""
-        if self._stream is None:
-            return []
+    def _stream_health(self) -> list[HealthItem]:
         buffer = buffer_item(self._device.buffer_bytes, self.params.receive_buffer_bytes)
-        return [
-            self._reader.health(),
-            buffer,
-            self._input.item(),
-            self._stream.health(),
-            clock_item(self._source_clock, self.params.clock, self.params.clock_warn_s),
-        ]
+        return [buffer, self._stream.health()]
 
     def _pause_s(self, readings: list) -> float:
         """Let single-record datagrams gather; the kernel keeps their receive times."""
