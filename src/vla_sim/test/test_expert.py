@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vla_sim import kinematics as kin
+from vla_core.arms import meca500 as kin
 from vla_sim import scene as sc
 from vla_sim.expert import CYCLE_S, Expert, HOLD_ABOVE_TISSUE_M, Phase, STANDOFF_M
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from vla_core.arms import meca500 as kin
 from vla_sim import gl
-from vla_sim import kinematics as kin
 from vla_sim.expert import CYCLE_S, DURATION_S, HOLD_ABOVE_TISSUE_M, Phase
 from vla_sim.lab import Lab, PHYSICS_STEP_S, VIEWS
 from vla_sim.tissue import Surface

@@ -8,9 +8,9 @@ from PIL import Image
 import pytest
 from wire_tools import run_and_receive
 
+from vla_core.arms import meca500 as kin
 from vla_core.errors import WireFormatError
 from vla_core.wire import camera_frame, oct_force, robot_state
-from vla_sim import kinematics as kin
 from vla_sim.camera_stream import CAMERA_NAMES
 
 PERIOD_650_NS = 1e9 / 650

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from vla_sim import kinematics as kin
+from vla_core.arms import meca500 as kin
 from vla_sim import scene as sc
 
 Array = NDArray[np.float64]

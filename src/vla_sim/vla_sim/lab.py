@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from vla_sim import kinematics as kin
+from vla_core.arms import meca500 as kin
 from vla_sim import mjcf_arm, mjcf_lab
 from vla_sim import scene as sc
 from vla_sim.engine import mujoco

@@ -1,7 +1,7 @@
 # ruff: noqa: E501 - MJCF reads best with one element a line
 """MJCF of the Meca500 with its needle tool.
 
-`mjcf_lab` puts it into the scene. Dimensions and limits come from `kinematics`; housings are
+`mjcf_lab` puts it into the scene. Dimensions and limits come from `vla_core.arms.meca500`; housings are
 simple shapes of about the right size. Deliberately without contact geometry: `tissue` makes the
 needle's forces, and nothing in the scripted motion comes near the table.
 
@@ -11,7 +11,7 @@ simulator). Gravity is compensated on the arm, as its controller does.
 
 import numpy as np
 
-from vla_sim import kinematics as kin
+from vla_core.arms import meca500 as kin
 
 ARM_JOINTS = tuple(f'joint{i}' for i in range(1, 7))
 SERVO_KP = np.array([500.0, 500.0, 500.0, 200.0, 200.0, 200.0])

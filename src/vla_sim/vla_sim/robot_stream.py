@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 import zmq
 
+from vla_core.arms import meca500 as kin
 from vla_core.errors import DeviceError
 from vla_core.timebase import NS
 from vla_core.wire import robot_state
-from vla_sim import kinematics as kin
 from vla_sim.faults import Channel, FaultPlan, Message
 from vla_sim.options import SimOptions
 from vla_sim.shared import COLUMNS, SharedState

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from vla_sim import kinematics as kin
+from vla_core.arms import meca500 as kin
 
 Array = NDArray[np.float64]
 

@@ -16,9 +16,9 @@ from std_msgs.msg import String
 from vla_core.counters import Counters
 from vla_core.errors import WireFormatError
 from vla_core.health import HealthItem, RateMeter
+from vla_core.realtime import IdleCollector, prefer_this_thread
 from vla_inference.engine.action_loop import ActionLoop, LoopSettings
 from vla_inference.engine.input_buffers import BufferSettings, InputBuffers
-from vla_inference.engine.realtime import IdleCollector, prefer_this_thread
 from vla_inference.engine.recent import Recent
 from vla_inference.engine.records import Chunk
 from vla_inference.engine.reports import actions_item, inputs_item, Rate

@@ -12,9 +12,9 @@ from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import String
 
 from vla_core.health import HealthItem, RateMeter
+from vla_core.realtime import be_nice
 from vla_inference.engine.image_inbox import ImageInbox, InboxSettings
 from vla_inference.engine.pass_schedule import least_period_ns, PassSchedule
-from vla_inference.engine.realtime import be_nice
 from vla_inference.engine.recent import Recent
 from vla_inference.engine.records import FeatureSet
 from vla_inference.engine.reports import images_item, Rate, vlm_item

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vla_sim import kinematics as kin
+from vla_core.arms import meca500 as kin
 
 # The lab's two waypoints of the eye-trocar demonstrations, degrees.
 APPROACH = np.radians([51.09, -0.26, 27.44, -1.00, 24.42, -34.72])
@@ -99,3 +99,17 @@ def test_euler_angles_agree_with_the_suite():
     x, y, z, w = rotation_module.euler_to_quat(kin.euler_rad(rotation))
     along = [2 * (x * z + y * w), 2 * (y * z - x * w), 1 - 2 * (x * x + y * y)]
     np.testing.assert_allclose(along, rotation[:, 2], atol=1e-9)
+
+
+@pytest.mark.parametrize('tool_m', [0.0, kin.TOOL_TIP_M])
+def test_jacobian_agrees_with_differences_of_the_forward_kinematics(tool_m):
+    rng = np.random.default_rng(7)
+    for q in rng.uniform(0.9 * kin.JOINT_MIN_RAD, 0.9 * kin.JOINT_MAX_RAD, (50, 6)):
+        jacobian, step = kin.jacobian(q, tool_m), 1e-6
+        for joint in range(6):
+            delta = np.eye(6)[joint] * step
+            (p0, r0), (p1, r1) = kin.forward(q - delta, tool_m), kin.forward(q + delta, tool_m)
+            skew = (r1 - r0) @ r0.T / (2 * step)
+            np.testing.assert_allclose(jacobian[:3, joint], (p1 - p0) / (2 * step), atol=1e-8)
+            turning = [skew[2, 1], skew[0, 2], skew[1, 0]]
+            np.testing.assert_allclose(jacobian[3:, joint], turning, atol=1e-5)

@@ -1,8 +1,8 @@
 """Forward and inverse kinematics of the Mecademic Meca500, closed form, over batches.
 
-The arm's MJCF, the scripted expert and the robot stream use it; the safety gate has its own
-limits. Deliberately knows no dynamics and no collisions, and returns only the branch the lab uses
-(arm reaching forward, elbow up, wrist bent down: J5 >= 0).
+The safety gate, the simulated arm, its controller's emulator and the scripted expert use it.
+Deliberately knows no dynamics and no collisions; `inverse` returns only the branch the lab uses
+(arm reaching forward, elbow up, wrist bent down: J5 >= 0), `jacobian` holds on every branch.
 
 Dimensions and joint limits: Meca500 user manual (base to J2 135 mm, upper arm 135 mm, elbow offset
 38 mm, forearm 120 mm, wrist to flange 70 mm). With all joints at zero the upper arm is upright,
@@ -90,6 +90,29 @@ def forward(joint_rad: Array, tool_m: float = TOOL_TIP_M) -> tuple[Array, Array]
     return position, wrist @ _FLANGE_FROM_LINK6
 
 
+def jacobian(joint_rad: Array, tool_m: float = TOOL_TIP_M) -> Array:
+    """Geometric Jacobian (6, 6) of the tool centre point in the base frame.
+
+    joint_rad (6,) rad. Rows 0-2: linear velocity (m/s), rows 3-5: angular velocity (rad/s), both
+    in the base frame, per joint speed (rad/s). Singular where the arm is (J5 = 0 above all).
+    """
+    q = np.asarray(joint_rad, dtype=np.float64)
+    shoulder = rotation_z(q[0])
+    upper = shoulder @ rotation_y(q[1])
+    fore = upper @ rotation_y(q[2])
+    roll = fore @ rotation_x(q[3])
+    wrist = roll @ rotation_y(q[4]) @ rotation_x(q[5])
+    base = np.array([0.0, 0.0, BASE_HEIGHT_M])
+    elbow = base + UPPER_ARM_M * upper[:, 2]
+    centre = elbow + ELBOW_OFFSET_M * fore[:, 2] + FOREARM_M * fore[:, 0]
+    tip = centre + (FLANGE_M + tool_m) * wrist[:, 0]
+    axes = np.stack(
+        [shoulder[:, 2], shoulder[:, 1], upper[:, 1], fore[:, 0], roll[:, 1], wrist[:, 0]]
+    )
+    arms = tip - np.stack([base, base, elbow, centre, centre, centre])
+    return np.concatenate([np.cross(axes, arms), axes], axis=1).T
+
+
 def inverse(position_m: Array, rotation: Array, tool_m: float = TOOL_TIP_M) -> Array:
     """Joint angles (..., 6) rad that put the tool centre point at a pose.
 
@@ -128,7 +151,8 @@ def inverse(position_m: Array, rotation: Array, tool_m: float = TOOL_TIP_M) -> A
 def within_limits(joint_rad: Array, margin_rad: float = 0.0) -> NDArray[np.bool_]:
     """Whether all joints of joint_rad (..., 6) are inside their limits: (...,) bool."""
     low, high = JOINT_MIN_RAD + margin_rad, JOINT_MAX_RAD - margin_rad
-    return np.all((joint_rad >= low) & (joint_rad <= high), axis=-1)
+    inside: NDArray[np.bool_] = np.all((joint_rad >= low) & (joint_rad <= high), axis=-1)
+    return inside
 
 
 def euler_rad(rotation: Array) -> Array:

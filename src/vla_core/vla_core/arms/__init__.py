@@ -1,0 +1,1 @@
+"""Arms by name: limits and kinematics, for the safety gate, the simulator and the emulator."""
