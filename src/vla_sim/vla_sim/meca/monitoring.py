@@ -75,8 +75,16 @@ def state_messages(robot: Controller) -> list[bytes]:
 
 
 def cycle(robot: Controller) -> bytes:
-    """All enabled values and the end of the cycle."""
+    """All enabled values and the end of the cycle.
+
+    Target joints and pose are in every cycle, without a stamp if they are not enabled.
+    """
     parts = [message(code, value_text(robot, code)) for code in sorted(robot.monitoring)]
+    if Code.RT_TARGET_JOINT_POS not in robot.monitoring:
+        parts.append(message(Code.GET_JOINTS, numbers(np.degrees(robot.arm.joint_rad))))
+    if Code.RT_TARGET_CART_POS not in robot.monitoring:
+        pose = robot.settings.frames.tool_in_world(robot.arm.joint_rad)
+        parts.append(message(Code.GET_POSE, numbers(values_of(pose))))
     return b''.join(parts) + message(Code.RT_CYCLE_END, _stamp(robot))
 
 
