@@ -101,7 +101,7 @@ class CommandPath:
             self._on_change()
 
     def on_samples(self, stamps_ns: ArrayLike, force_n: ArrayLike) -> None:
-        """Force samples (N,) int64 ns, (N,) N: a limit that is crossed wakes the command thread."""
+        """Force samples (N,) int64 ns, (N,) N: a crossed limit wakes the command thread."""
         stamps_ns = np.asarray(stamps_ns)
         if self.gate.observe_force(stamps_ns, force_n, self._now_ns()):
             self._crossed_ns = int(stamps_ns.max()) if stamps_ns.size else 0

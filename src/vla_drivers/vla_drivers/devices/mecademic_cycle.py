@@ -4,10 +4,10 @@ Used by mecademic.py with every message that the official library receives. Deli
 connection and no status: only joints, joint speeds and tool pose, with the robot's own time.
 """
 
+from mecademicpy.mx_robot_def import MxRobotStatusCode as Code
 import numpy as np
 from numpy.typing import NDArray
 
-from mecademicpy.mx_robot_def import MxRobotStatusCode as Code
 from vla_core.counters import Counters
 from vla_core.wire.robot_state import RobotState
 from vla_drivers.devices.base import RobotReading

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import math
 import time
 
+from mecademicpy.mx_robot_def import MxStopState
 from mecademicpy.robot import Robot
 from mecademicpy.robot_classes import MecademicException
+
 from vla_core.errors import DeviceError
 
 # Longest times, s; activation and homing of a Meca500 take a few seconds each (user manual).
@@ -49,6 +51,8 @@ def recover(robot: Robot, setup: MotionSetup) -> None:
             robot.WaitHomed(HOME_S)
         step = 'ResumeMotion'
         robot.ClearMotion()
+        if robot.GetSafetyStatus().pstop2_state == MxStopState.MX_STOP_STATE_RESETTABLE:
+            robot.ResetPStop2()
         robot.ResumeMotion()
         _wait(lambda: not robot.GetStatusRobot().pause_motion_status, RESUME_S)
         step = 'setting tool, frame and velocity time-out'

@@ -5,6 +5,7 @@ Used by mecademic.py. Deliberately no connection and no memory but the newest er
 
 from mecademicpy.mx_robot_def import robot_status_code_info
 from mecademicpy.robot_classes import RobotSafetyStatus, RobotStatus
+
 from vla_drivers.devices.base import RobotReport
 
 # Also answers to commands that were refused; they leave no error state behind, so only their

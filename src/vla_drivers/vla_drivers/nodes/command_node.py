@@ -19,7 +19,6 @@ from vla_core.arms.meca500 import Meca500
 from vla_core.errors import ConfigError, VlaError
 from vla_core.execution.executor import ChunkExecutor, ExecutorSettings
 from vla_core.health import HealthItem
-from vla_core.rotation import euler_to_quat
 from vla_core.safety.gate import SafetyGate
 from vla_core.safety.limits import loosened, SafetyLimits
 from vla_core.safety.values import ArmState, GateState
@@ -88,9 +87,7 @@ class CommandNode:
             period_s,
             self._changed.trigger,
         )
-        node.start_worker(
-            'robot_driver commands', lambda: self.path.run(params.realtime_priority)
-        )
+        node.start_worker('robot_driver commands', lambda: self.path.run(params.realtime_priority))
         if params.activate_at_start:
             self._start_recovery(lambda error: None)
 
@@ -119,9 +116,7 @@ class CommandNode:
         """A new state of the robot."""
         path, state = self.path, stamped.state
         if path is not None:
-            path.on_state(
-                ArmState(stamped.stamp_ns, state.joint_rad, state.position_m, quat_xyzw)
-            )
+            path.on_state(ArmState(stamped.stamp_ns, state.joint_rad, state.position_m, quat_xyzw))
 
     def _on_chunk(self, message: ActionChunk) -> None:
         if self.path is not None:

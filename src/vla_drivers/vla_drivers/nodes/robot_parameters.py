@@ -81,7 +81,10 @@ def _limit_field(name: str) -> tuple[str, Any, Any]:
 
 
 Parameters = make_dataclass(
-    'Parameters', [_limit_field(name) for name in LIMIT_NAMES], bases=(DeviceParameters,), frozen=True
+    'Parameters',
+    [_limit_field(name) for name in LIMIT_NAMES],
+    bases=(DeviceParameters,),
+    frozen=True,
 )
 Parameters.__doc__ = 'Parameters; values in launch/config/robot_driver.yaml.'
 
