@@ -69,10 +69,12 @@ class FakeExpert:
         self.result = result
         self.inputs = []
         self.seeds = []
+        self.prefixes = []
 
-    def act(self, features, inputs, seed):
+    def act(self, features, inputs, seed, prefix=None, committed_steps=0):
         self.inputs.append(inputs)
         self.seeds.append(seed)
+        self.prefixes.append((prefix, committed_steps))
         if isinstance(self.result, Exception):
             raise self.result
         return np.full((8, 6), 1e-3) if self.result is None else self.result

@@ -32,8 +32,8 @@ EXPERT = {
     'checkpoint': 'unused', 'contract': '', 'device': 'cpu', 'num_threads': 1, 'seed': 0,
     'nice': 0, 'task': 'insert the needle', 'sensor_window': 65, 'chunk_steps': 8,
     'publish_phase_ms': 0.0, 'publish_phase_shared_ms': 0.0, 'robot_must_change': True,
-    'realtime_priority': 0,
-    'warn_rate_hz': 9.0,
+    'realtime_priority': 0, 'chunk_policy': 'independent', 'actuation_delay_s': 0.0,
+    'shadow': False, 'warn_rate_hz': 9.0,
 }  # fmt: skip
 
 

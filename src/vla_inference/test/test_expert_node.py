@@ -152,3 +152,29 @@ def _batch():
         np.ones(1, np.float32),
         np.ones((1, 4), np.float32),
     )
+
+
+def test_in_the_shadow_of_another_expert_the_chunks_have_a_topic_of_their_own():
+    with ros_context():
+        made = Bench(shadow=True)
+        shadows = made.ears.hear(ActionChunk, 'action/chunk_shadow', qos.CHUNKS)
+        with spinning(made.node, made.lab, made.ears):
+            wait_for(lambda: len(shadows) >= 3)
+            assert made.chunks == []
+
+
+def test_chunks_continue_the_one_before_and_say_how_many_steps_are_committed():
+    with ros_context():
+        made = Bench(chunk_policy='rtc')
+        with spinning(made.node, made.lab, made.ears):
+            made.wait(lambda chunk: chunk.committed_steps == 1)
+            prefix, committed = made.expert.prefixes[-1]
+            assert prefix.shape == (7, 6) and committed == 1
+            wait_for(
+                lambda: any(
+                    value.key == 'rtc_continued'
+                    for array in made.health
+                    for status in array.status
+                    for value in status.values
+                )
+            )

@@ -10,6 +10,8 @@ the forearm level along +x, and the flange's z axis points along +x: position (1
 Mecademic Euler angles (0, 90, 0) deg.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -180,3 +182,36 @@ def frame_along(direction: Array, level: float = 0.0) -> Array:
     x = np.cross(y, z)
     frame = np.stack([x, y, z], axis=-1)
     return frame @ rotation_z(np.asarray(level)) if level else frame
+
+
+@dataclass(frozen=True)
+class Meca500:
+    """The arm as the safety gate sees it (`vla_core.arms.base.Arm`).
+
+    tool_m: tool centre point's distance from the flange along its z axis.
+    """
+
+    tool_m: float = TOOL_TIP_M
+
+    @property
+    def joint_min_rad(self) -> Array:
+        """Lower joint limits (6,)."""
+        return JOINT_MIN_RAD
+
+    @property
+    def joint_max_rad(self) -> Array:
+        """Upper joint limits (6,)."""
+        return JOINT_MAX_RAD
+
+    @property
+    def joint_max_rad_s(self) -> Array:
+        """Largest joint speeds (6,)."""
+        return JOINT_MAX_RAD_S
+
+    def forward(self, joint_rad: Array) -> tuple[Array, Array]:
+        """Position (3,) m and rotation (3, 3) of the tool centre point."""
+        return forward(joint_rad, self.tool_m)
+
+    def jacobian(self, joint_rad: Array) -> Array:
+        """Geometric Jacobian (6, 6) of the tool centre point."""
+        return jacobian(joint_rad, self.tool_m)

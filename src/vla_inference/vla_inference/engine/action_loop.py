@@ -2,8 +2,10 @@
 
 `run` is the body of the action expert node's one worker thread. An input that is too old, an
 expert that raises or gives numbers that are not finite: the chunk is zero, says why, and is
-published on time. Nothing latches. Deliberately knows no ROS: the tick source, the expert and the
-publishing are passed in, and no decoding, logging or disk happens here.
+published on time. Nothing latches. Step k of a chunk is the motion during [stamp_k, stamp_k +
+period), so step 0 begins at the tick itself: published some 25 ms later, a chunk takes over in the
+middle of it, and the chunk before covers the time until then. Deliberately knows no ROS: the tick
+source, the expert and the publishing are passed in, and no decoding, logging or disk happens here.
 """
 
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from vla_core.counters import Counters
+from vla_core.execution.continuation import Continuation, Prefix
 from vla_core.freshness import Reaction
 from vla_core.timebase import Clock, NS, Tick
 from vla_inference.engine.input_buffers import InputBuffers, Snapshot
@@ -45,13 +48,25 @@ class LoopSettings:
     step_period_ns: int = NS // 10
     seed: int = 0
     publish_phase_ns: int = 0  # publish this long after the grid point; 0: as soon as ready
+    realtime_chunking: bool = False  # continue the chunk before; the expert must take a prefix
+    actuation_delay_s: float = 0.0  # publication to motion, added to the measured delay
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """What `_infer` found: the steps and whether they may be used."""
+
+    delta: np.ndarray  # (steps, dims)
+    reaction: Reaction
+    reasons: tuple[str, ...]
+    committed_steps: int = 0
 
 
 class ActionLoop:
     """Ticks, asks the expert, publishes. `run` and `step` belong to one thread.
 
-    Counters: ticks, deadline_misses, skipped_ticks, expert_failed, invalid_action, and
-    reaction_use/mark/hold/stop.
+    Counters: ticks, deadline_misses, skipped_ticks, expert_failed, invalid_action,
+    reaction_use/mark/hold/stop; with real-time chunking those of `continuation` beside them.
     """
 
     def __init__(
@@ -73,7 +88,10 @@ class ActionLoop:
         self._expert = expert
         self._ticks = ticks
         self._publish = publish
-        self._settings = settings or LoopSettings()
+        self._settings = settings = settings or LoopSettings()
+        self.continuation = Continuation(
+            settings.steps, settings.step_period_ns, settings.actuation_delay_s
+        )
         self._clock = clock
         self._steady = steady
         self._idle = idle
@@ -96,12 +114,13 @@ class ActionLoop:
         self._refill()
         snapshot = self._buffers.snapshot(tick.stamp_ns)
         ready_ns = self._steady()
-        delta, reaction, reasons = self._infer(snapshot, tick.index)
+        inferred = self._infer(snapshot, tick)
         end_ns = self._steady()
         self._await_phase(tick)
-        chunk = self._chunk(tick, snapshot, delta, reaction, reasons, (begin_ns, ready_ns, end_ns))
+        chunk = self._chunk(tick, snapshot, inferred, (begin_ns, ready_ns, end_ns))
         self._publish(chunk)
         self.last = chunk
+        self._remember(chunk)
         self.counters.add('ticks')
         self.counters.add(f'reaction_{chunk.reaction.name.lower()}')
         if self._steady() > tick.deadline_steady_ns + self._ticks.period_ns:
@@ -115,18 +134,21 @@ class ActionLoop:
         if phase_ns > 0 and remaining_ns > 0:
             self._sleep(remaining_ns / NS)
 
-    def _infer(
-        self, snapshot: Snapshot, index: int
-    ) -> tuple[np.ndarray, Reaction, tuple[str, ...]]:
+    def _infer(self, snapshot: Snapshot, tick: Tick) -> Inferred:
         settings = self._settings
         shape = (settings.steps, settings.dims)
         if snapshot.inputs is None or snapshot.features is None:
-            return np.zeros(shape), snapshot.reaction, snapshot.reasons
+            return Inferred(np.zeros(shape), snapshot.reaction, snapshot.reasons)
+        prefix, note = self._prefix(snapshot, tick)
+        reaction = max(Reaction.MARK, snapshot.reaction) if note else snapshot.reaction
+        reasons = (*snapshot.reasons, note) if note else snapshot.reasons
         problem = ''
         try:
-            delta = self._expert.act(
-                snapshot.features.tokens, snapshot.inputs, settings.seed + index
-            )
+            given = (snapshot.features.tokens, snapshot.inputs, settings.seed + tick.index)
+            if prefix is None:
+                delta = self._expert.act(*given)
+            else:
+                delta = self._expert.act(*given, prefix.delta, prefix.committed_steps)
             problem = _invalid(delta, shape)
         except Exception as error:  # noqa: BLE001 - whatever it is: counted, shown, and the robot holds
             self.counters.add('expert_failed')
@@ -135,17 +157,28 @@ class ActionLoop:
             if problem:
                 self.counters.add('invalid_action')
         if problem:
-            reaction = max(Reaction.HOLD, snapshot.reaction)
-            return np.zeros(shape), reaction, (*snapshot.reasons, f'expert: {problem} (hold)')
-        return np.asarray(delta, np.float64), snapshot.reaction, snapshot.reasons
+            reaction = max(Reaction.HOLD, reaction)
+            return Inferred(np.zeros(shape), reaction, (*reasons, f'expert: {problem} (hold)'))
+        committed = prefix.committed_steps if prefix else 0
+        return Inferred(np.asarray(delta, np.float64), reaction, reasons, committed)
+
+    def _prefix(self, snapshot: Snapshot, tick: Tick) -> tuple[Prefix | None, str]:
+        if not self._settings.realtime_chunking:
+            return None, ''
+        return self.continuation.prefix(tick.stamp_ns, snapshot.task)
+
+    def _remember(self, chunk: Chunk) -> None:
+        """What was published is what the next chunk continues; a hold ends that."""
+        if chunk.reaction >= Reaction.HOLD:
+            self.continuation.held(chunk.total_s)
+        else:
+            self.continuation.published(chunk.tick_ns, chunk.delta, chunk.task, chunk.total_s)
 
     def _chunk(
         self,
         tick: Tick,
         snapshot: Snapshot,
-        delta: np.ndarray,
-        reaction: Reaction,
-        reasons: tuple[str, ...],
+        inferred: Inferred,
         times_ns: tuple[int, int, int],
     ) -> Chunk:
         begin_ns, ready_ns, end_ns = times_ns
@@ -157,9 +190,9 @@ class ActionLoop:
             step_stamps_ns=tuple(
                 tick.stamp_ns + step * step_ns for step in range(self._settings.steps)
             ),
-            delta=delta,
-            reaction=reaction,
-            reasons=reasons,
+            delta=inferred.delta,
+            reaction=inferred.reaction,
+            reasons=inferred.reasons,
             task=snapshot.task,
             lineage=snapshot.lineage,
             published_ns=tick.stamp_ns + total_ns if self._clock is None else self._clock.now_ns(),
@@ -168,6 +201,7 @@ class ActionLoop:
             inference_s=(end_ns - ready_ns) / NS,
             total_s=total_ns / NS,
             deadline_misses=self._misses,
+            committed_steps=inferred.committed_steps,
         )
 
     def _count_misses(self, count: int) -> None:

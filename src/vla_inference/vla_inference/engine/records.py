@@ -112,6 +112,7 @@ class Chunk:
     inference_s: float
     total_s: float
     deadline_misses: int
+    committed_steps: int = 0  # first steps that repeat the chunk before (real-time chunking)
 
 
 class EncodedViews(Protocol):
@@ -132,6 +133,16 @@ class Encoder(Protocol):
 class Expert(Protocol):
     """The action expert as the loop needs it."""
 
-    def act(self, features: np.ndarray, inputs: ModelInput, seed: int) -> np.ndarray:
-        """Return (steps, 6) float64 from (T, D) features and the aligned inputs."""
+    def act(
+        self,
+        features: np.ndarray,
+        inputs: ModelInput,
+        seed: int,
+        prefix: np.ndarray | None = None,
+        committed_steps: int = 0,
+    ) -> np.ndarray:
+        """Return (steps, 6) float64 from (T, D) features and the aligned inputs.
+
+        `prefix` (n, 6) is given only with real-time chunking: see vla_core's Continuation.
+        """
         ...

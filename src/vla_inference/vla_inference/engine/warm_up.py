@@ -15,9 +15,14 @@ from vla_inference.engine.records import Expert
 ROUNDS = 5
 
 
-def warm_up(expert: Expert, contract: Contract, feature_shape: tuple[int, int]) -> float:
+def warm_up(
+    expert: Expert,
+    contract: Contract,
+    feature_shape: tuple[int, int],
+    realtime_chunking: bool = False,
+) -> float:
     """Run the expert a few times; return the duration of the last, s. What it raises is not
-    caught.
+    caught. With real-time chunking it continues a chunk, as most ticks will.
     """
     tokens = np.zeros(feature_shape, np.float16)
     inputs = ModelInput(
@@ -28,8 +33,10 @@ def warm_up(expert: Expert, contract: Contract, feature_shape: tuple[int, int]) 
         image_age_s=np.zeros(len(contract.views), np.float32),
         feature_age_s=0.0,
     )
+    prefix = np.zeros((contract.action.steps - 1, contract.action.dims))
+    continued = (prefix, 1) if realtime_chunking else ()
     started_s = 0.0
     for _ in range(ROUNDS):
         started_s = time.perf_counter()
-        expert.act(tokens, inputs, 0)
+        expert.act(tokens, inputs, 0, *continued)
     return time.perf_counter() - started_s

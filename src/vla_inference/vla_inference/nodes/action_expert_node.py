@@ -57,11 +57,13 @@ class ActionExpertNode(VlaLifecycleNode):
         params, loaded = self.params, self._load(self.params)
         self._loaded, contract = loaded, loaded.contract
         self._counters = Counters()
-        warm_up_s = warm_up(loaded.expert, contract, loaded.feature_shape)
+        continued = params.chunk_policy == 'rtc'
+        warm_up_s = warm_up(loaded.expert, contract, loaded.feature_shape, continued)
         settings = BufferSettings(loaded.checkpoint_hash, params.robot_must_change)
         self._buffers = InputBuffers(contract, settings)
         self._buffers.set_task(params.task, self.now_ns())
-        self._chunks = self.add_publisher(ActionChunk, contract.action.topic, qos.CHUNKS)
+        topic = contract.action.topic + ('_shadow' if params.shadow else '')
+        self._chunks = self.add_publisher(ActionChunk, topic, qos.CHUNKS)
         self._subscribe()
         self.get_logger().info(
             f'checkpoint {loaded.checkpoint_hash}, contract {contract.name} {contract.hash}, '
@@ -90,6 +92,8 @@ class ActionExpertNode(VlaLifecycleNode):
                 action.period_ns,
                 self.params.seed,
                 self._phase_ns(mine.startswith('SCHED_FIFO')),
+                self.params.chunk_policy == 'rtc',
+                self.params.actuation_delay_s,
             ),
             node_clock(self),
             steady,
@@ -116,6 +120,8 @@ class ActionExpertNode(VlaLifecycleNode):
             self._rate.hz(time.monotonic_ns()), min(self.params.warn_rate_hz, 1 / period_s)
         )
         counts = {**loop.counters.snapshot(), **self._counters.snapshot()}
+        if self.params.chunk_policy == 'rtc':
+            counts |= loop.continuation.counters.snapshot()
         values = {
             'checkpoint': self._loaded.checkpoint_hash,
             'device': self._loaded.device,

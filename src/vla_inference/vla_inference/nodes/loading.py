@@ -49,7 +49,7 @@ def load_vlm(parameters: VlmParameters) -> LoadedVlm:
 
 def load_expert(parameters: ExpertParameters) -> LoadedExpert:
     """Load the action half. VlaError as above; also when window or chunk length are not the
-    contract's.
+    contract's, or the head cannot do the chunk policy.
     """
     contract, checkpoint_hash = _open(parameters)
     for name, wanted in (
@@ -65,6 +65,12 @@ def load_expert(parameters: ExpertParameters) -> LoadedExpert:
     from vla_policy.checkpoint import load_expert as load
 
     expert = load(_folder(parameters), device)
+    if parameters.chunk_policy == 'rtc' and not expert.takes_prefix:
+        text = (
+            f'the checkpoint has the {expert.config.head} head, real-time chunking needs the flow '
+            "head; set it to 'independent' or use another checkpoint"
+        )
+        raise ConfigError('parameters of action_expert_node', 'chunk_policy', 'rtc', text)
     shape = (expert.config.feature_tokens, expert.config.feature_width)
     return LoadedExpert(expert, contract, checkpoint_hash, device, shape)
 

@@ -96,6 +96,7 @@ def chunk_message(
     """Chunk -> ActionChunk in `frame`."""
     message = ActionChunk(
         chunk_id=chunk.chunk_id,
+        committed_steps=chunk.committed_steps,
         reaction=int(chunk.reaction),
         reasons=list(chunk.reasons),
         task=chunk.task,

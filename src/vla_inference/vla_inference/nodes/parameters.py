@@ -83,6 +83,21 @@ class ExpertParameters(ModelParameters):
     chunk_steps: int = param(
         'steps in a chunk; must be that of the contract', low=1, high=1000, read_only=True
     )
+    chunk_policy: str = param(
+        "'independent': every chunk for itself; 'rtc': continues the chunk before (flow head)",
+        one_of=('independent', 'rtc'),
+        read_only=True,
+    )
+    actuation_delay_s: float = param(
+        "publication of a chunk to the robot's motion, s; 'rtc' adds it to the measured delay",
+        low=0.0,
+        high=1.0,
+        read_only=True,
+    )
+    shadow: bool = param(
+        "publish on the chunk topic with '_shadow' appended: another expert drives the robot",
+        read_only=True,
+    )
     seed: int = param('seed of the action head; tick n uses seed + n', low=0, high=2**31 - 1)
     publish_phase_ms: float = param(
         'publish this long after the tick, ms, to even out inference times; 0: as soon as ready',

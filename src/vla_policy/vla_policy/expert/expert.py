@@ -16,7 +16,8 @@ from vla_core.model_input import ModelInput
 from vla_policy.errors import PolicyInputError
 from vla_policy.expert.batch import ExpertBatch
 from vla_policy.expert.config import ExpertConfig
-from vla_policy.expert.heads import build_head
+from vla_policy.expert.flow import Guide, soft_weights
+from vla_policy.expert.heads import build_head, FlowHead
 from vla_policy.expert.trunk import Trunk
 from vla_policy.normalization import Normalizer, Statistics
 
@@ -56,18 +57,68 @@ class ActionExpert(nn.Module):
         """Draw raw actions (B, steps, dims)."""
         return self.normalize_action.invert(self.head.sample(self.condition(batch), generator))
 
-    @torch.inference_mode()
-    def act(self, features: np.ndarray, inputs: ModelInput, seed: int) -> np.ndarray:
+    @property
+    def takes_prefix(self) -> bool:
+        """Whether `act` can continue a chunk: only a flow can be guided."""
+        return isinstance(self.head, FlowHead)
+
+    def act(
+        self,
+        features: np.ndarray,
+        inputs: ModelInput,
+        seed: int,
+        prefix: np.ndarray | None = None,
+        committed_steps: int = 0,
+    ) -> np.ndarray:
         """Return a chunk (steps, 6) float64: displacement (m), rotation vector (rad), base frame.
 
-        `features` (T, D) as encoded. The same arguments give the same chunk. PolicyInputError
-        where a shape does not fit the checkpoint or a number that counts is not finite.
+        `features` (T, D) as encoded. `prefix` (n, 6), n <= steps, in the same units: what the
+        chunk before says for this one's first n steps. The first `committed_steps` of them are
+        repeated exactly, the others pull softly (real-time chunking). The same arguments give the
+        same chunk. PolicyInputError where a shape does not fit the checkpoint, a number that
+        counts is not finite, or the head cannot continue a prefix.
         """
         self._check(features, inputs)
         device = self.normalize_action.scale.device
         generator = torch.Generator(device).manual_seed(seed)
-        chunk = self.sample(ExpertBatch.from_input(features, inputs).to(device), generator)[0]
-        return chunk.double().cpu().numpy()
+        batch = ExpertBatch.from_input(features, inputs).to(device)
+        if prefix is None:
+            with torch.inference_mode():
+                return self.sample(batch, generator)[0].double().cpu().numpy()
+        self._check_prefix(prefix, committed_steps)
+        with torch.no_grad():  # tensors of inference_mode would be unfit for the derivative
+            guide = self._guide(torch.from_numpy(prefix).float().to(device), committed_steps)
+            actions = self.head.sample(self.condition(batch), generator, guide)
+            chunk = self.normalize_action.invert(actions)[0].double().cpu().numpy()
+        chunk[:committed_steps] = prefix[:committed_steps]
+        return chunk
+
+    def _guide(self, prefix: torch.Tensor, committed_steps: int) -> Guide:
+        """Normalise a raw prefix (n, dims) and weigh its steps."""
+        steps, overlap = self.config.steps, len(prefix)
+        target = prefix.new_zeros(1, steps, self.config.dims)
+        target[0, :overlap] = self.normalize_action(prefix)
+        weights = soft_weights(steps, committed_steps, overlap).to(prefix.device)
+        return Guide(target, weights)
+
+    def _check_prefix(self, prefix: np.ndarray, committed_steps: int) -> None:
+        if not self.takes_prefix:
+            raise PolicyInputError(
+                f'the {self.config.head} head cannot continue a chunk: real-time chunking needs '
+                "a checkpoint with the flow head; set chunk_policy to 'independent'"
+            )
+        steps, dims = self.config.steps, self.config.dims
+        if prefix.ndim != 2 or prefix.shape[1] != dims or not 1 <= len(prefix) <= steps:
+            raise PolicyInputError(
+                f'prefix has the shape {prefix.shape}, the checkpoint wants 1 to {steps} steps '
+                f'of {dims}'
+            )
+        if not 0 <= committed_steps <= len(prefix):
+            raise PolicyInputError(
+                f'{committed_steps} steps cannot be committed, the prefix has {len(prefix)}'
+            )
+        if not np.isfinite(prefix).all():
+            raise PolicyInputError('prefix holds a number that is not finite')
 
     def _check(self, features: np.ndarray, inputs: ModelInput) -> None:
         config = self.config

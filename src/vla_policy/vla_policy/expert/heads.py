@@ -12,6 +12,7 @@ from torch import nn
 import torch.nn.functional as F
 
 from vla_policy.expert.config import ExpertConfig
+from vla_policy.expert.flow import Guide, integrate
 from vla_policy.expert.layers import DecoderBlock, perceptron, sinusoids
 
 TIME_WAVES = 8
@@ -87,14 +88,20 @@ class FlowHead(nn.Module):
         velocity = self.decoder(mixed, time, self.decoder.remember(cond))
         return (velocity - (target - noise)).square().mean((1, 2))
 
-    def sample(self, cond: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        """See `Head`: Euler steps from noise."""
-        actions = _noise((len(cond), *self.decoder.shape), cond, generator)
+    def sample(
+        self,
+        cond: torch.Tensor,
+        generator: torch.Generator | None = None,
+        guide: Guide | None = None,
+    ) -> torch.Tensor:
+        """See `Head`: Euler steps from noise, around the guide's actions where there is one."""
+        noise = _noise((len(cond), *self.decoder.shape), cond, generator)
         memory = self.decoder.remember(cond)
-        for step in range(self.steps):
-            time = actions.new_full((len(cond),), step / self.steps)
-            actions = actions + self.decoder(actions, time, memory) / self.steps
-        return actions
+
+        def velocity(actions: torch.Tensor, time: float) -> torch.Tensor:
+            return self.decoder(actions, actions.new_full((len(cond),), time), memory)
+
+        return integrate(velocity, noise, self.steps, guide)
 
 
 class DiffusionHead(nn.Module):

@@ -1,0 +1,68 @@
+"""The robot's state as the gate uses it: checked, with its kinematics worked out once.
+
+Made by `SafetyGate.observe_state` outside the gate's lock, for it costs more than a command.
+Deliberately judges no ages and no limits.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vla_core.arms.base import Arm
+from vla_core.rotation import rotate
+from vla_core.safety.values import ArmState
+
+Array = NDArray[np.float64]
+
+UNIT_TOLERANCE = 0.01  # how far a quaternion's length may be from 1
+LEVER_M = 0.1  # a tilt between the two poses counts like an offset of the tip at this distance
+HARDLY = 1e-9  # a singular value below it: there is no inverse
+
+
+@dataclass(frozen=True, eq=False)
+class Pose:
+    """Where the arm is, by its joints and by the pose it reports."""
+
+    stamp_ns: int
+    joint_rad: Array  # (6,)
+    position_m: Array  # (3,) as reported
+    axis: Array  # (3,) unit: the needle's direction, from the joints
+    jacobian: Array  # (6, 6)
+    error_m: float  # how far joints and reported pose disagree
+
+    @cached_property
+    def singular_value(self) -> float:
+        """Smallest singular value of the Jacobian: 0 where the arm is singular."""
+        return float(np.linalg.svd(self.jacobian, compute_uv=False)[-1])
+
+    @cached_property
+    def inverse(self) -> Array:
+        """Joint speeds per tool velocity (6, 6); zeros where the arm is singular."""
+        if self.singular_value < HARDLY:
+            return np.zeros((6, 6))
+        return np.asarray(np.linalg.inv(self.jacobian), np.float64)
+
+
+def pose_of(state: ArmState, arm: Arm) -> Pose | None:
+    """Work out the kinematics of a state; None when its numbers cannot be those of an arm."""
+    joint_rad = np.asarray(state.joint_rad, np.float64)
+    position_m = np.asarray(state.position_m, np.float64)
+    quat = np.asarray(state.quat_xyzw, np.float64)
+    if joint_rad.shape != (6,) or position_m.shape != (3,) or quat.shape != (4,):
+        return None
+    if not (np.isfinite(joint_rad).all() and np.isfinite(position_m).all()):
+        return None
+    if not abs(float(np.linalg.norm(quat)) - 1) < UNIT_TOLERANCE:
+        return None
+    # Beyond two turns it is no joint of any arm, and further on sines lose their meaning.
+    if not (np.abs(joint_rad) <= 4 * np.pi).all():
+        return None
+    by_joints, rotation = arm.forward(joint_rad)
+    axis = rotation[:, 2]
+    tilt = float(np.linalg.norm(rotate(quat, np.array([0.0, 0.0, 1.0])) - axis))
+    error_m = float(np.linalg.norm(by_joints - position_m)) + LEVER_M * tilt
+    pose = Pose(state.stamp_ns, joint_rad, position_m, axis, arm.jacobian(joint_rad), error_m)
+    _ = pose.inverse  # now, not in the command
+    return pose
