@@ -20,7 +20,7 @@ from vla_core.wire import camera_frame
 from vla_sim import mjcf_lab
 from vla_sim import scene as sc
 from vla_sim.engine import mujoco
-from vla_sim.faults import Channel, FaultPlan, Message
+from vla_sim.faults import Channel, FaultPlan, LiveFaults, Message
 from vla_sim.options import SimOptions
 from vla_sim.renderer import LabRenderer, Picture
 from vla_sim.shared import COLUMNS, SharedState
@@ -70,7 +70,7 @@ class CameraStream:
         self._names = CAMERA_NAMES[options.camera_names]
         self._channels = {
             view: Channel(
-                FaultPlan(view, options.faults),
+                FaultPlan(view, options.faults, LiveFaults(shared)),
                 shared.counters(view),
                 self._send,
                 corrupt,

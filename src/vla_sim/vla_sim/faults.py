@@ -12,8 +12,8 @@ import re
 
 import numpy as np
 
-from vla_core.errors import ConfigError, did_you_mean
-from vla_sim.shared import StreamCounters, STREAMS
+from vla_core.errors import ConfigError, DeviceError, did_you_mean
+from vla_sim.shared import LIVE_FAULT_WORDS, LIVE_FAULTS, SharedState, StreamCounters, STREAMS
 
 KINDS = ('loss', 'duplicate', 'reorder', 'corrupt', 'freeze', 'delay_ms')
 TARGETS = ('robot', 'cameras', 'sensor', *(name for name in STREAMS if name.startswith('view')))
@@ -68,15 +68,81 @@ def parse_fault(kind: str, text: str) -> Fault:
     return Fault(kind, target, value, start, length)
 
 
-class FaultPlan:
-    """The faults of one stream."""
+class LiveFaults:
+    """Faults switched on and off while the simulator runs, in the memory its processes share.
 
-    def __init__(self, stream: str, faults: Sequence[Fault]) -> None:
+    The world process switches (on an order of `control`); every stream reads. A row is written
+    before the generation moves on, and readers look at the generation first.
+    """
+
+    def __init__(self, shared: SharedState) -> None:
+        self._generation = shared.live_faults[:1]
+        self._rows = shared.live_faults[1:].reshape(LIVE_FAULTS, LIVE_FAULT_WORDS)
+        self._numbers = self._rows.view(np.float64)
+
+    @property
+    def generation(self) -> int:
+        """Changes with every switching; 0 while nothing was ever switched."""
+        return int(self._generation[0])
+
+    def switch(self, fault: Fault) -> None:
+        """Put a fault in the place of the one of its kind and target; value 0 takes it away.
+
+        DeviceError when there are too many.
+        """
+        target = -1 if fault.target is None else TARGETS.index(fault.target)
+        key = (KINDS.index(fault.kind), target)
+        same = [row for row in self._rows if row[0] and (int(row[1]), int(row[2])) == key]
+        free = [row for row in self._rows if not row[0]]
+        if not same and not free:
+            raise DeviceError(f'more than {LIVE_FAULTS} live faults: take some away first')
+        row = (same or free)[0]
+        row[0] = 0
+        row[1:3] = key
+        row[3:].view(np.float64)[:] = fault.value, fault.start_s, fault.start_s + fault.length_s
+        row[0] = fault.value > 0.0
+        self._generation += 1
+
+    def clear(self) -> None:
+        """Take all away."""
+        self._rows[:, 0] = 0
+        self._generation += 1
+
+    def read(self) -> list[Fault]:
+        """All that are on."""
+        faults = []
+        for row, numbers in zip(self._rows.copy(), self._numbers.copy()):
+            if row[0]:
+                target = None if row[2] < 0 else TARGETS[int(row[2])]
+                value, start_s, end_s = (float(number) for number in numbers[3:])
+                faults.append(Fault(KINDS[int(row[1])], target, value, start_s, end_s - start_s))
+        return faults
+
+
+class FaultPlan:
+    """The faults of one stream: those of the command line and, with `live`, the live ones."""
+
+    def __init__(
+        self, stream: str, faults: Sequence[Fault], live: LiveFaults | None = None
+    ) -> None:
+        self._stream, self._given, self._live = stream, faults, live
+        self._seen = 0
+        self._sort(faults)
+
+    def _sort(self, faults: Sequence[Fault]) -> None:
         self._faults = {
-            kind: [fault for fault in faults if fault.kind == kind and fault.strikes(stream)]
+            kind: [fault for fault in faults if fault.kind == kind and fault.strikes(self._stream)]
             for kind in KINDS
         }
-        self.any = any(self._faults.values())
+        self._any = any(self._faults.values())
+
+    @property
+    def any(self) -> bool:
+        """Whether there is any fault now or later."""
+        if self._live is not None and self._seen != self._live.generation:
+            self._seen = self._live.generation
+            self._sort([*self._given, *self._live.read()])
+        return self._any
 
     def value(self, kind: str, time_s: float) -> float:
         """The strongest active value of a kind; 0 if none is active."""

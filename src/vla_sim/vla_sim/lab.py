@@ -64,7 +64,7 @@ class Lab:
         tip = self.model.site('needle_tip').id
         # Views into MuJoCo's memory: its attribute look-ups would cost more than a physics step.
         self._tip_position, self._tip_matrix = self.data.site_xpos[tip], self.data.site_xmat[tip]
-        self._qpos, self._ctrl = self.data.qpos, self.data.ctrl
+        self._qpos, self._qvel, self._ctrl = self.data.qpos, self.data.qvel, self.data.ctrl
         self._needle_force = self.data.xfrc_applied[self.model.body('link6').id, :3]
         self.reset(seed)
 
@@ -80,6 +80,7 @@ class Lab:
         self.scene = sc.draw_scene(seed, self._ranges)
         self.expert = Expert(self.scene, PHYSICS_STEP_S)
         self._sensor = OctSignal(seed)
+        self._push_n = self._push_until_s = 0.0
         self._samples = self._pictures = self._steps = 0
         self._script_start_s = script_start_s
         self._tissue = Tissue(self.scene)
@@ -114,6 +115,18 @@ class Lab:
             mujoco.mj_kinematics(self.model, self.data)
             self._feel()
 
+    def drive(self, joint_rad: Array, joint_rad_s: Array) -> None:
+        """Advance by one physics step with these joints (6,) rad and speeds (6,) commanded."""
+        self.command(joint_rad, joint_rad_s)
+        self.step()
+
+    def push(self, newton: float, seconds: float) -> None:
+        """Push the needle back along its axis for a while, beside what the tissue does.
+
+        newton: force on the needle's tip, positive pushes back; the sensor feels it too.
+        """
+        self._push_n, self._push_until_s = newton, self.time_s + seconds
+
     def follow_expert(self, steps: int = 1) -> None:
         """Advance with the scripted expert in command; its time runs with physics time."""
         for _ in range(steps):
@@ -135,6 +148,9 @@ class Lab:
         self._contact = self._tissue.update(
             local, local_along, (local[2] - previous) / PHYSICS_STEP_S
         )
+        if self.time_s < self._push_until_s:
+            pushed_n = self._contact.force_n + self._push_n
+            self._contact = self._contact._replace(force_n=pushed_n)
         self._local, self._local_along = local, local_along
         # Through the needle's own axis, on which link 6's centre of mass nearly lies.
         self._needle_force[:] = -self._contact.force_n * along
@@ -148,6 +164,11 @@ class Lab:
     def joint_rad(self) -> Array:
         """Joint angles (6,), a copy."""
         return self._qpos.copy()
+
+    @property
+    def joint_rad_s(self) -> Array:
+        """Joint speeds (6,), a copy."""
+        return self._qvel.copy()
 
     def tcp_pose(self) -> tuple[Array, Array]:
         """Needle tip in the base frame: position (3,) m, rotation (3, 3), copies."""
@@ -169,17 +190,22 @@ class Lab:
         """The needle's contact after the last step."""
         return self._contact
 
-    def write_state(self, state: Array) -> None:
-        """Fill state (WIDTH,) with this instant, in the columns of `shared.COLUMNS`."""
-        contact, tissue, setpoint = self._contact, self._tissue, self.setpoint()
+    def write_state(self, state: Array, scripted: bool = True) -> None:
+        """Fill state (WIDTH,) with this instant, in the columns of `shared.COLUMNS`.
+
+        scripted: the script's phase and cycle too; a commanded arm has none (0, 0).
+        """
+        contact, tissue = self._contact, self._tissue
+        setpoint = self.setpoint() if scripted else None
+        phase, cycle = (setpoint.phase, setpoint.cycle) if setpoint else (0, 0)
         x, y, depth = self._local
         state[COLUMNS.joint] = self._qpos
-        state[COLUMNS.joint_speed] = self.data.qvel
+        state[COLUMNS.joint_speed] = self._qvel
         state[COLUMNS.tip] = self._tip_position
         state[COLUMNS.phantom] = self._applier.phantom_pose(self.data)
         state[COLUMNS.contact] = (
             contact.distance_m, contact.force_n, depth, math.hypot(x, y), contact.surface,
-            setpoint.phase, setpoint.cycle, tissue.inside + 2 * tissue.valve_open + 4 *
+            phase, cycle, tissue.inside + 2 * tissue.valve_open + 4 *
             tissue.tissue_punctured,
         )  # fmt: skip
 

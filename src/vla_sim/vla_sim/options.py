@@ -30,6 +30,10 @@ class SimOptions:
     robot_port: int = 5556
     camera_port: int = 5555
     sensor_port: int = 9999
+    meca_control_port: int = 10000
+    meca_monitor_port: int = 10001
+    truth_port: int = 5557
+    control_port: int = 0
     robot_rate: float = 100.0
     camera_rate: float = 5.0
     sensor_rate: float = 650.0
@@ -42,12 +46,18 @@ class SimOptions:
     script_clock: str | None = None  # None: 'unix' with `only`, else 'start'
     stats_file: str | None = None
     seconds: float | None = None
+    motion: str | None = None  # None: 'script' with `only`, else 'commanded'
     faults: tuple[Fault, ...] = ()
 
     @property
     def follows_unix_time(self) -> bool:
         """Whether the script runs on Unix time."""
         return (self.script_clock or ('unix' if self.only else 'start')) == 'unix'
+
+    @property
+    def commanded(self) -> bool:
+        """Whether the arm obeys the Meca500's ports instead of the script."""
+        return (self.motion or ('script' if self.only else 'commanded')) == 'commanded'
 
     def runs(self, device: str) -> bool:
         """Whether this simulator plays `device`."""
@@ -80,6 +90,10 @@ _NUMBERS = (
     ('robot-port', int, 'PORT', 'ZMQ PUB, bound'),
     ('camera-port', int, 'PORT', 'ZMQ PUSH, connected'),
     ('sensor-port', int, 'PORT', 'UDP'),
+    ('meca-control-port', int, 'PORT', "the Meca500's commands, TCP, bound"),
+    ('meca-monitor-port', int, 'PORT', "the Meca500's real-time stream, TCP, bound"),
+    ('truth-port', int, 'PORT', 'what only a simulator knows, ZMQ PUB on loopback, 0 = off'),
+    ('control-port', int, 'PORT', 'live faults, ZMQ REP on loopback, 0 = off'),
     ('robot-rate', float, 'HZ', 'states a second'),
     ('camera-rate', float, 'HZ', 'triggers a second'),
     ('sensor-rate', float, 'HZ', 'samples a second'),
@@ -90,6 +104,11 @@ _NUMBERS = (
 )
 _CHOICES = (
     ('only', DEVICES, 'play one device alone, as its own host would'),
+    (
+        'motion',
+        ('commanded', 'script'),
+        'the arm obeys the Meca500 ports, or follows the script (default with --only)',
+    ),
     ('variant', ('a', 'b'), 'sensor datagrams: a = count and records, b = one bare record'),
     ('camera-names', ('new', 'old'), 'camera strings of the newer or the older sender'),
     (
@@ -178,6 +197,8 @@ def _check(options: SimOptions) -> None:
     ranges = {
         'seed': (0, 2**31 - 1),
         'robot_port': (1, 65535), 'camera_port': (1, 65535), 'sensor_port': (1, 65535),
+        'meca_control_port': (1, 65535), 'meca_monitor_port': (1, 65535),
+        'truth_port': (0, 65535), 'control_port': (0, 65535),
         'robot_rate': (0.1, 1000), 'camera_rate': (0.1, 60), 'sensor_rate': (1, 2000),
         'width': (32, 4096), 'height': (32, 4096), 'batch': (1, MAX_RECORDS),
     }  # fmt: skip
@@ -187,5 +208,9 @@ def _check(options: SimOptions) -> None:
             raise ConfigError(
                 '', '--' + name.replace('_', '-'), value, f'expected {low:g} to {high:g}'
             )
+    if options.commanded and options.only not in (None, 'robot'):
+        raise UsageError(
+            '--motion commanded needs the robot: leave out --only, or use --only robot'
+        )
     if options.seconds is not None and options.seconds <= 0:
         raise ConfigError('', '--seconds', options.seconds, 'expected a time above 0')

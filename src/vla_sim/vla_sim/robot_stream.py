@@ -14,7 +14,7 @@ from vla_core.arms import meca500 as kin
 from vla_core.errors import DeviceError
 from vla_core.timebase import NS
 from vla_core.wire import robot_state
-from vla_sim.faults import Channel, FaultPlan, Message
+from vla_sim.faults import Channel, FaultPlan, LiveFaults, Message
 from vla_sim.options import SimOptions
 from vla_sim.shared import COLUMNS, SharedState
 
@@ -46,7 +46,7 @@ class RobotStream:
             ) from error
         self._rate_hz = options.robot_rate
         self._channel = Channel(
-            FaultPlan('robot', options.faults),
+            FaultPlan('robot', options.faults, LiveFaults(shared)),
             self._counters,
             self._send,
             corrupt,

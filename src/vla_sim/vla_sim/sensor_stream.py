@@ -18,7 +18,7 @@ import numpy as np
 from vla_core.errors import DeviceError
 from vla_core.timebase import NS
 from vla_core.wire import oct_force
-from vla_sim.faults import Channel, FaultPlan, Message
+from vla_sim.faults import Channel, FaultPlan, LiveFaults, Message
 from vla_sim.oct_signal import OctSignal
 from vla_sim.options import SimOptions
 from vla_sim.shared import COLUMNS, SharedState
@@ -29,6 +29,8 @@ LONGEST_STALL_S = 7.0
 CATCH_UP = 4  # times real time, so that a burst does not overrun the receiver's buffer
 _BLOCK = 6  # datagrams made at once
 _LONGEST_NAP_NS = 100_000_000
+_POLL_NS = 1_000_000  # while the physics has not come so far
+_WORLD_LATE_NS = 10_000_000
 
 Datagram = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -42,6 +44,7 @@ class SensorStream:
         self._counters = shared.counters('sensor')
         self._rate_hz = options.sensor_rate
         self._variant = options.variant
+        self._commanded = options.commanded
         self.batch = 1 if options.variant == 'b' else options.batch
         self._signal = OctSignal(options.seed)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -53,7 +56,7 @@ class SensorStream:
                 f'sensor: unknown host {options.target!r}: give --target a name or address'
             ) from error
         self._channel = Channel(
-            FaultPlan('sensor', options.faults),
+            FaultPlan('sensor', options.faults, LiveFaults(shared)),
             self._counters,
             self._send,
             corrupt,
@@ -80,6 +83,15 @@ class SensorStream:
     def _due_ns(self, ahead: int) -> int:
         last = self._index + (ahead + 1) * self.batch - 1
         return self._start_ns + int(last * NS / self._rate_hz)
+
+    @property
+    def patience_ns(self) -> int:
+        """How late a datagram may be before the stream is catching up.
+
+        A commanded scene is known only up to now, in blocks of the world's, so each is a little
+        late.
+        """
+        return self.gap_ns + _WORLD_LATE_NS * self._commanded
 
     @property
     def gap_ns(self) -> int:
@@ -191,9 +203,10 @@ def _loop(stream: SensorStream, shared: SharedState) -> None:
         stream.skip_lost(now_ns)
         due_ns = stream.due_ns
         if not shared.has_state(due_ns):  # the physics is behind: it must catch up first
-            time.sleep(0.001)
+            if not _sleep_until(max(due_ns, now_ns + _POLL_NS), stream, shared):
+                return
             continue
-        behind = now_ns > due_ns + stream.gap_ns
+        behind = now_ns > due_ns + stream.patience_ns
         datagram = stream.next_datagram()
         due_ns = max(due_ns, now_ns + stream.gap_ns) if behind else due_ns
         if not _sleep_until(due_ns, stream, shared):

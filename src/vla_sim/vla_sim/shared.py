@@ -50,6 +50,11 @@ WIDTH = 30
 
 _CONTROL = SimpleNamespace(stop=0, go=1, start_ns=2, offset_ns=3, head=4, clock_steps=5)
 _CONTROL_WORDS = 16
+LIVE_FAULTS, LIVE_FAULT_WORDS = 32, 6  # switched while running, see `faults.LiveFaults`
+ROBOT_COUNTERS = (
+    'commands', 'refused', 'velocity_while_paused', 'second_user_refused', 'control_lost',
+    'watchdog', 'ignored_on_monitor_port',
+)  # fmt: skip
 
 
 class SharedState:
@@ -60,13 +65,17 @@ class SharedState:
             _CONTROL_WORDS,
             RING_STATES * WIDTH,
             len(STREAMS) * (_FIRST_COUNTER + len(COUNTERS)),
+            1 + LIVE_FAULTS * LIVE_FAULT_WORDS,
+            len(ROBOT_COUNTERS),
         )
         self._memory = mmap.mmap(-1, 8 * sum(sizes))
         words = np.frombuffer(self._memory, dtype=np.int64)
-        control, ring, counters = np.split(words, np.cumsum(sizes)[:-1])
+        control, ring, counters, faults, self.robot_counts = np.split(words, np.cumsum(sizes)[:-1])
         self._control = control
         self._states = ring.view(np.float64).reshape(RING_STATES, WIDTH)
         self._counters = counters.reshape(len(STREAMS), -1)
+        # Generation, then rows; only the world process writes.
+        self.live_faults = faults
         self.update_clock()
 
     # -- life cycle
@@ -91,6 +100,11 @@ class SharedState:
             if self.stopped:
                 return None
             time.sleep(0.005)
+        return int(self._control[_CONTROL.start_ns])
+
+    @property
+    def start_ns(self) -> int:
+        """Steady time at which all schedules start; 0 before `go`."""
         return int(self._control[_CONTROL.start_ns])
 
     # -- clock

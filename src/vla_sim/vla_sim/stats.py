@@ -12,7 +12,7 @@ from pathlib import Path
 import time
 from typing import Any
 
-from vla_sim.shared import SharedState, STREAMS
+from vla_sim.shared import ROBOT_COUNTERS, SharedState, STREAMS
 
 VIEWS = tuple(name for name in STREAMS if name.startswith('view'))
 
@@ -28,6 +28,7 @@ def collect(shared: SharedState) -> dict[str, Any]:
         'images_sent': {view: streams[view]['sent'] - streams[view]['dropped'] for view in VIEWS},
         'first_capture_ns': {name: counts['first_capture_ns'] for name, counts in streams.items()},
         'last_capture_ns': {name: counts['last_capture_ns'] for name, counts in streams.items()},
+        'robot_commands': dict(zip(ROBOT_COUNTERS, shared.robot_counts.tolist())),
         'clock_steps': shared.clock_steps,
         'streams': {name: _without_stamps(counts) for name, counts in streams.items()},
     }

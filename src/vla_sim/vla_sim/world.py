@@ -1,12 +1,14 @@
-"""The world process: steps the one scene's physics, shares its states, publishes the robot's.
+"""The world process: steps the one scene's physics, shares its states, speaks for the robot.
 
-Physics runs `LEAD_S` ahead of the clock. So the cameras can render the scene of a trigger before
-the trigger comes and send the pictures on time: rendering five views takes one processor core tens
-of milliseconds that five real cameras would not need. Stamps stay true, for all devices show the
-same scene at the same time.
+With `--motion script` physics runs `LEAD_S` ahead of the clock. So the cameras can render the
+scene of a trigger before the trigger comes and send the pictures on time: rendering five views
+takes one processor core tens of milliseconds that five real cameras would not need.
 
-A commanded arm will be stepped here too; it will want a short lead, since a command takes effect
-only after it.
+With `--motion commanded` the arm obeys the emulated Meca500 and physics runs up to now, in small
+blocks, so that a command acts at once. Pictures then come after their trigger by the time it takes
+to render them, as from cameras with a slow readout.
+
+Stamps stay true in both, for all devices show the same scene at the same time.
 """
 
 from collections.abc import Callable
@@ -16,16 +18,22 @@ import time
 import numpy as np
 
 from vla_core.timebase import NS
+from vla_sim.control import ControlServer
 from vla_sim.expert import CYCLE_S
-from vla_sim.lab import Lab
+from vla_sim.lab import Lab, PHYSICS_STEP_S
+from vla_sim.meca.controller import Controller
+from vla_sim.meca.server import MecaServer
 from vla_sim.options import SimOptions
-from vla_sim.robot_stream import RobotStream
-from vla_sim.shared import SharedState, STEP_NS, WIDTH
+from vla_sim.robot_stream import ENCODER_NOISE_RAD, RobotStream
+from vla_sim.shared import ROBOT_COUNTERS, SharedState, STEP_NS, WIDTH
+from vla_sim.truth import TruthPublisher
 
 LEAD_S = 0.160
 _LEAD_NS = int(LEAD_S * NS)
 _WAKE_NS = 40_000_000  # in blocks: a step costs twice as much on a cold cache
+_COMMANDED_WAKE_NS = 4_000_000
 _BURST = 100  # steps before the robot stream gets its turn, when catching up
+_COMMANDED_BURST = 10
 
 
 class World:
@@ -35,6 +43,16 @@ class World:
         self._options = options
         self._shared = shared
         self.lab = Lab(options.seed, options.width, options.height)
+        self.meca: MecaServer | None = None
+        if options.commanded:
+            self.meca = MecaServer(
+                options.bind, options.meca_control_port, options.meca_monitor_port,
+                Controller(self.lab.joint_rad),
+            )  # fmt: skip
+        self._lead_ns = 0 if options.commanded else _LEAD_NS
+        self._burst = _COMMANDED_BURST if options.commanded else _BURST
+        self.wake_ns = _COMMANDED_WAKE_NS if options.commanded else _WAKE_NS
+        self._rng = np.random.default_rng([options.seed, 0x3EC4])
         self._start_ns = 0
         self._state = np.zeros(WIDTH)
 
@@ -45,7 +63,7 @@ class World:
         agree.
         """
         self._start_ns = start_ns
-        if self._options.follows_unix_time:
+        if self._options.follows_unix_time and not self._options.commanded:
             self._preroll(self._shared.unix_ns(start_ns) / NS)
         self._write()
 
@@ -57,46 +75,109 @@ class World:
 
     def advance(self, now_ns: int) -> bool:
         """Step towards now + lead; True when there."""
-        wanted = (now_ns + _LEAD_NS - self._start_ns) // STEP_NS + 1
+        wanted = (now_ns + self._lead_ns - self._start_ns) // STEP_NS + 1
         missing = wanted - self._shared.head
-        for _ in range(min(missing, _BURST)):
-            self.lab.follow_expert()
+        for _ in range(min(missing, self._burst)):
+            self._step()
             self._write()
-        return missing <= _BURST
+        return missing <= self._burst
+
+    def _step(self) -> None:
+        if self.meca is None:
+            self.lab.follow_expert()
+            return
+        robot = self.meca.robot
+        robot.step(PHYSICS_STEP_S)
+        self.lab.drive(robot.arm.joint_rad, robot.arm.joint_rad_s)
+        robot.measured_rad = self.lab.joint_rad + ENCODER_NOISE_RAD * self._rng.standard_normal(6)
+        robot.measured_rad_s = self.lab.joint_rad_s
 
     def _write(self) -> None:
-        self.lab.write_state(self._state)
+        self.lab.write_state(self._state, scripted=self.meca is None)
         self._shared.append(self._state)
+
+    def count(self) -> None:
+        """Write the emulated robot's counts where the supervisor finds them."""
+        if self.meca is not None:
+            robot = self.meca.robot
+            counts = {**self.meca.counts, **robot.counts, 'refused': robot.refused}
+            self._shared.robot_counts[:] = [counts.get(name, 0) for name in ROBOT_COUNTERS]
+
+    def close(self) -> None:
+        """Close the robot's ports."""
+        if self.meca is not None:
+            self.meca.close()
 
 
 def run(options: SimOptions, shared: SharedState, ready: Callable[[], object]) -> None:
     """Body of the world process. ready(): call once everything that can fail has been set up."""
     signal.signal(signal.SIGTERM, lambda *_: shared.stop())
-    world = World(options, shared)
-    robot = RobotStream(options, shared) if options.runs('robot') else None
-    ready()
-    start_ns = shared.wait_for_go()
-    if start_ns is None:
-        return
-    world.start(start_ns)
-    if robot is not None:
-        robot.start(start_ns)
+    parts: list[World | RobotStream | TruthPublisher | ControlServer] = []
     try:
-        _loop(world, robot, shared)
+        world = World(options, shared)
+        parts.append(world)
+        robot = RobotStream(options, shared) if options.runs('robot') else None
+        truth = TruthPublisher(options, shared, world)
+        control = ControlServer(options, shared, world, truth)
+        parts += [part for part in (robot, truth, control) if part is not None]
+        ready()
+        start_ns = shared.wait_for_go()
+        if start_ns is None:
+            return
+        world.start(start_ns)
+        truth.start(start_ns)
+        if robot is not None:
+            robot.start(start_ns)
+        _Loop(world, robot, truth, control, shared).run()
     finally:
-        if robot is not None:
-            robot.close()
+        for part in parts:
+            part.close()
 
 
-def _loop(world: World, robot: RobotStream | None, shared: SharedState) -> None:
-    wake_ns = time.monotonic_ns()
-    while not shared.stopped:
-        now_ns = time.monotonic_ns()
-        there = world.advance(now_ns)
-        if robot is not None:
-            robot.emit_due(time.monotonic_ns())
-        if not there:
-            continue
-        wake_ns = max(wake_ns + _WAKE_NS, now_ns)
-        until_ns = wake_ns if robot is None else min(wake_ns, max(robot.due_ns, now_ns))
-        time.sleep(max(0, until_ns - time.monotonic_ns()) / NS)
+class _Loop:
+    """Gives every part its turn, and sleeps in between; ends when the simulator does."""
+
+    def __init__(
+        self,
+        world: World,
+        robot: RobotStream | None,
+        truth: TruthPublisher,
+        control: ControlServer,
+        shared: SharedState,
+    ) -> None:
+        self._world, self._robot, self._truth, self._control = world, robot, truth, control
+        self._shared = shared
+
+    def run(self) -> None:
+        """Run to the end."""
+        wake_ns = time.monotonic_ns()
+        while not self._shared.stopped:
+            now_ns = time.monotonic_ns()
+            self._listen(now_ns)
+            there = self._world.advance(now_ns)
+            self._speak()
+            if not there:
+                continue
+            if now_ns >= wake_ns:
+                wake_ns = max(wake_ns + self._world.wake_ns, now_ns)
+            due_ns = wake_ns if self._robot is None else max(self._robot.due_ns, now_ns)
+            self._sleep(min(wake_ns, due_ns) - time.monotonic_ns())
+
+    def _listen(self, now_ns: int) -> None:
+        self._control.poll(now_ns)
+        if self._world.meca is not None:
+            self._world.meca.poll(int(self._shared.unix_ns(now_ns)))
+
+    def _speak(self) -> None:
+        if self._robot is not None:
+            self._robot.emit_due(time.monotonic_ns())
+        if self._world.meca is not None:
+            self._world.meca.emit()
+        self._truth.emit_due(time.monotonic_ns())
+        self._world.count()
+
+    def _sleep(self, nap_ns: int) -> None:
+        if self._world.meca is not None:
+            self._world.meca.wait(nap_ns / NS)
+        else:
+            time.sleep(max(0, nap_ns) / NS)
