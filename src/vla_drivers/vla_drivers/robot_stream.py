@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 import time
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vla_core.clock_model import ClockModel
 from vla_core.counters import Counters
 from vla_core.freshness import ContentTracker
@@ -29,6 +32,8 @@ class Condition(IntEnum):
     STALE = 2
     FROZEN = 3
     ERROR = 4
+    EMERGENCY_STOP = 5
+    NOT_READY = 6
 
 
 @dataclass(frozen=True)
@@ -42,10 +47,11 @@ class RobotLimits:
 
 @dataclass(frozen=True)
 class StampedState:
-    """A state and its acquisition time by this machine's clock."""
+    """A state and its acquisition time by this machine's clock; joint speeds where measured."""
 
     stamp_ns: int
     state: RobotState
+    joint_rad_s: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,7 @@ class RobotStream:
             self._rate.tick(time.monotonic_ns())
             self._newest_ns = stamp_ns
             self.received_total += 1
-            accepted.append(StampedState(stamp_ns, state))
+            accepted.append(StampedState(stamp_ns, state, reading.joint_rad_s))
         return accepted
 
     def judge(self, now_ns: int, connected: bool) -> Judgement:

@@ -15,6 +15,8 @@ import numpy as np
 from sensor_msgs.msg import CompressedImage, JointState
 
 from vla_core.errors import WireFormatError
+from vla_core.execution.values import TimedChunk
+from vla_core.freshness import Reaction
 from vla_msgs.msg import ActionChunk, SensorBatch, VLFeatures
 
 NS = 1_000_000_000
@@ -97,11 +99,18 @@ def sensor_matrix(message: SensorBatch) -> tuple[np.ndarray, np.ndarray]:
     return stamps_ns, samples
 
 
-def joint_state(stamp_ns: int, names: list[str], joint_rad: np.ndarray) -> JointState:
-    """Joint angles (J,) rad -> JointState; velocity and effort stay empty, as they are not
-    measured.
+def joint_state(
+    stamp_ns: int,
+    names: list[str],
+    joint_rad: np.ndarray,
+    joint_rad_s: np.ndarray | None = None,
+) -> JointState:
+    """Joint angles (J,) rad and, where measured, speeds (J,) rad/s -> JointState; effort stays
+    empty.
     """
     message = JointState(name=names, position=to_array(np.asarray(joint_rad, np.float64)))
+    if joint_rad_s is not None:
+        message.velocity = to_array(np.asarray(joint_rad_s, np.float64))
     message.header.stamp = to_time(stamp_ns)
     return message
 
@@ -153,6 +162,30 @@ def chunk_steps(message: ActionChunk) -> tuple[np.ndarray, np.ndarray]:
             f'ActionChunk of {len(stamps_ns)} steps x {message.dims} has {len(delta)} numbers',
         )
     return stamps_ns, delta.reshape(len(stamps_ns), message.dims)
+
+
+def timed_chunk(message: ActionChunk) -> TimedChunk:
+    """ActionChunk -> TimedChunk, whatever is wrong with it: the safety gate judges. Numbers that
+    do not fit the steps stay flat, an unknown reaction is STOP. `delta` is a view into the
+    message.
+    """
+    try:
+        stamps_ns, delta = chunk_steps(message)
+    except (WireFormatError, ValueError):
+        stamps_ns = np.array([to_ns(stamp) for stamp in message.step_stamps], np.int64)
+        delta = np.array(message.delta, np.float64)
+    return TimedChunk(
+        chunk_id=message.chunk_id,
+        made_ns=to_ns(message.header.stamp),
+        step_stamps_ns=stamps_ns,
+        delta=delta,
+        reaction=Reaction(min(message.reaction, int(Reaction.STOP))),
+        reasons=tuple(message.reasons),
+        frame=message.header.frame_id,
+        checkpoint_hash=message.checkpoint_hash,
+        contract_hash=message.contract_hash,
+        committed_steps=message.committed_steps,
+    )
 
 
 def set_features(message: VLFeatures, tokens: np.ndarray) -> None:

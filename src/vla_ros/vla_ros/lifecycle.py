@@ -145,6 +145,12 @@ class VlaLifecycleNode(LifecycleNode):
         self._managed.append((self.destroy_subscription, subscription))
         return subscription
 
+    def add_service(self, service_type, name: str, callback: Callable):
+        """Create a service that cleanup destroys. It also answers while the node is inactive."""
+        service = self.create_service(service_type, name, callback)
+        self._managed.append((self.destroy_service, service))
+        return service
+
     def add_timer(self, period_s: float, callback: Callable):
         """Create a timer on the steady clock that cleanup destroys."""
         timer = self.create_timer(

@@ -46,7 +46,7 @@ class DeviceNode(VlaLifecycleNode):
             self._reader.health(),
             self._input.item(),
             *self._stream_health(),
-            clock_item(self._source_clock, self.params.clock, self.params.clock_warn_s),
+            clock_item(self._source_clock, self._clock_kind(), self.params.clock_warn_s),
         ]
 
     def _open(self, device: Device, benign: Iterable[str]) -> None:
@@ -61,11 +61,15 @@ class DeviceNode(VlaLifecycleNode):
         pause_s: Callable[[list], float] = lambda readings: 0.0,
     ) -> None:
         """Start the reading thread; what waited while the node was inactive is old."""
-        self._source_clock = make_clock(self.params.clock)
+        self._source_clock = make_clock(self._clock_kind())
         self._stream = make_stream(self._source_clock)
         self._reader = DeviceReader(self._device, self._on_readings, pause_s)
         self._reader.discard_waiting()
         self.start_worker(f'{self.get_name()} reader', self._reader.run)
+
+    def _clock_kind(self) -> str:
+        """Return the clock model of the source."""
+        return self.params.clock
 
     def _stream_health(self) -> list[HealthItem]:
         """Return the subclass's own items."""
