@@ -174,6 +174,12 @@ def test_goal_is_refused_while_the_gate_is_not_enabled():
         assert advice in story.watch.refusal(IN, 0.0, story.now_ns)
 
 
+def test_goal_is_refused_by_a_device_that_takes_no_commands():
+    story = Story('disabled')
+    story.report(reasons=('device_state_only',))
+    assert 'mecademic' in story.watch.refusal(IN, 0.0, story.now_ns)
+
+
 def test_goal_is_refused_when_the_driver_is_silent():
     watch = TaskWatch(WatchSettings(), SuccessSettings(), BINS)
     assert 'silent' in watch.refusal(IN, 0.0, START_NS)

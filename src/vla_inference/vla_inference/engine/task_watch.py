@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_core.surface import surface_distance_m, SurfaceSettings
-from vla_inference.engine.instructions import Aim, aim_of
+from vla_inference.engine.instructions import aim_of
 from vla_inference.engine.task_success import Success, SuccessSettings
 
 Array = NDArray[np.float64]
@@ -128,7 +128,7 @@ class TaskWatch:
         gate = self._gate
         if gate is None or now_ns - gate.stamp_ns > self._settings.status_stale_s * 1e9:
             return 'the robot driver is silent on robot/command_status: start it (vla up)'
-        if not gate.gate:
+        if not gate.gate or 'device_state_only' in gate.reasons:
             return 'the robot driver takes no commands: start it with device: mecademic'
         if gate.gate != ENABLED:
             advice = 'vla robot enable'
