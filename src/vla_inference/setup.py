@@ -20,6 +20,8 @@ setup(
     entry_points={
         'console_scripts': [
             'vlm_node = vla_inference.nodes.vlm_node:main',
+            'task_node = vla_inference.nodes.task_node:main',
+            'scripted_expert_node = vla_inference.nodes.scripted_expert_node:main',
             'action_expert_node = vla_inference.nodes.action_expert_node:main',
         ],
     },

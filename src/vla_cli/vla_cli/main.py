@@ -14,9 +14,11 @@ from vla_core.errors import did_you_mean, VlaError
 VERSION = '0.1.0'  # a test compares it with package.xml
 # verb: (module, one line for `vla --help`)
 VERBS = {
-    'demo': ('demo', 'the whole graph on simulated devices, with the monitor; Ctrl-C ends it'),
+    'demo': ('demo', 'insertions in the simulated lab, with the monitor; Ctrl-C ends it'),
     'up': ('up', 'start the stack as plain processes and keep it running'),
     'monitor': ('monitor', 'live status of a running stack, in the terminal and as a web page'),
+    'robot': ('robot', 'status, recover, enable, disable, stop, reset of robot and safety gate'),
+    'task': ('task', 'let the robot work on an instruction until it has succeeded'),
     'sim': ('sim', 'the simulated lab alone: robot, cameras, sensor on their wire protocols'),
     'bench live': ('bench_live', 'measure the running graph: rates, ages, losses, CPU, memory'),
     'bench vlm': ('bench_vlm', 'measure the vision-language model against its computed limit'),

@@ -5,8 +5,10 @@ deliberately imports no ROS.
 """
 
 from dataclasses import dataclass, field
+import math
 
 REACTIONS = ('USE', 'MARK', 'HOLD', 'STOP')  # by the numbers of vla_msgs/ActionChunk
+RESULTS = ('EXECUTED', 'LIMITED', 'HELD', 'STOPPED', 'REFUSED', 'RETRACTING')  # CommandStatus
 STAGES = ('decode', 'preprocess', 'vision', 'language', 'pool')
 
 
@@ -71,9 +73,61 @@ class StatusRecord:
 
 @dataclass(frozen=True)
 class RobotRecord:
-    """State of the robot connection, from vla_msgs/RobotStatus."""
+    """State of the robot and its connection, from vla_msgs/RobotStatus."""
 
     state: str = ''
     detail: str = ''
     device: str = ''
     state_hz: float = 0.0
+    error_code: int = 0
+    activated: bool = False
+    homed: bool = False
+    recovery_needed: bool = False
+    gate: str = ''
+
+
+@dataclass(frozen=True)
+class CommandRecord:
+    """What became of the commands, from vla_msgs/CommandStatus. Speeds m/s and rad/s."""
+
+    stamp_ns: int
+    gate: str = ''
+    result: str = ''  # one of RESULTS
+    reasons: tuple[str, ...] = ()
+    values: tuple[float, ...] = ()
+    limits: tuple[float, ...] = ()
+    chunk_id: int = 0
+    step: int = -1
+    speed_m_s: float = 0.0
+    turn_rad_s: float = 0.0
+    force_n: float = math.nan
+    chunk_age_s: float = math.nan
+    sensor_age_s: float = math.nan
+    state_age_s: float = math.nan
+    splice_ratio: float = math.nan
+    refused: int = 0
+    limited: int = 0
+    held: int = 0
+    stopped: int = 0
+
+    def why(self) -> str:
+        """The reasons, with value and limit where they have any."""
+        parts = []
+        for index, reason in enumerate(self.reasons):
+            value = self.values[index] if index < len(self.values) else math.nan
+            limit = self.limits[index] if index < len(self.limits) else math.nan
+            known = math.isfinite(value) and math.isfinite(limit)
+            parts.append(f'{reason} {value:.3g}/{limit:.3g}' if known else reason)
+        return ', '.join(parts)
+
+
+@dataclass(frozen=True)
+class GoalRecord:
+    """Feedback of the goal that runs, from vla_msgs/ExecuteTask."""
+
+    stamp_ns: int  # when it came
+    elapsed_s: float = 0.0
+    progress: float = 0.0
+    held_s: float = 0.0
+    surface_distance_m: float = math.nan
+    force_n: float = math.nan

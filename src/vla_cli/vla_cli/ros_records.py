@@ -3,10 +3,28 @@
 Called by the monitor's and the benchmark's nodes.
 """
 
-from vla_cli.records import ChunkRecord, PassRecord, RobotRecord, StatusRecord
+import math
+
+from vla_cli.records import (
+    ChunkRecord,
+    CommandRecord,
+    GoalRecord,
+    PassRecord,
+    RESULTS,
+    RobotRecord,
+    StatusRecord,
+)
 from vla_ros.convert import to_ns
 
-_ROBOT_STATES = ('disconnected', 'connected', 'stale', 'frozen', 'error')
+_ROBOT_STATES = (
+    'disconnected',
+    'connected',
+    'stale',
+    'frozen',
+    'error',
+    'emergency stop',
+    'not ready',
+)
 
 
 def pass_record(message) -> PassRecord:
@@ -87,5 +105,52 @@ def robot_record(message) -> RobotRecord:
     known = message.state < len(_ROBOT_STATES)
     state = _ROBOT_STATES[message.state] if known else str(message.state)
     return RobotRecord(
-        state=state, detail=message.detail, device=message.device, state_hz=message.state_hz
+        state=state,
+        detail=message.detail,
+        device=message.device,
+        state_hz=message.state_hz,
+        error_code=message.error_code,
+        activated=message.activated,
+        homed=message.homed,
+        recovery_needed=message.recovery_needed,
+        gate=message.gate,
+    )
+
+
+def command_record(message) -> CommandRecord:
+    """vla_msgs/CommandStatus -> CommandRecord."""
+    velocity = list(message.velocity) or [0.0] * 6
+    known = message.result < len(RESULTS)
+    return CommandRecord(
+        stamp_ns=to_ns(message.header.stamp),
+        gate=message.gate,
+        result=RESULTS[message.result] if known else str(message.result),
+        reasons=tuple(message.reasons),
+        values=tuple(message.values),
+        limits=tuple(message.limits),
+        chunk_id=message.chunk_id,
+        step=message.step,
+        speed_m_s=math.hypot(*velocity[:3]),
+        turn_rad_s=math.hypot(*velocity[3:]),
+        force_n=message.force_n,
+        chunk_age_s=message.chunk_age_s,
+        sensor_age_s=message.sensor_age_s,
+        state_age_s=message.state_age_s,
+        splice_ratio=message.splice_ratio,
+        refused=message.refused_total,
+        limited=message.limited_total,
+        held=message.held_total,
+        stopped=message.stopped_total,
+    )
+
+
+def goal_record(feedback, now_ns: int) -> GoalRecord:
+    """Feedback of vla_msgs/ExecuteTask -> GoalRecord."""
+    return GoalRecord(
+        now_ns,
+        feedback.elapsed_s,
+        feedback.progress,
+        feedback.held_s,
+        feedback.surface_distance_m,
+        feedback.force_n,
     )

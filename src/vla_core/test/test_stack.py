@@ -176,8 +176,35 @@ def test_the_suites_own_description_is_valid_and_names_every_node():
     resolved = resolve(load_stack(REAL), {'monitor': True})
     assert names(resolved) == [
         'vla_sim', 'robot_driver', 'camera_driver', 'sensor_driver', 'vlm_node',
-        'action_expert_node', 'vla_monitor']  # fmt: skip
+        'action_expert_node', 'task_node', 'vla_monitor']  # fmt: skip
     for process in resolved.processes:
         for index, word in enumerate(process.ros_arguments):
             if word == '--params-file':
                 assert Path(process.ros_arguments[index + 1]).is_file()
+
+
+def test_scripted_policy_starts_its_node_and_puts_the_model_into_its_shadow():
+    for policy, shadow in (('model', 'false'), ('scripted', 'true')):
+        resolved = resolve(load_stack(REAL), {'policy': policy})
+        assert ('scripted_expert_node' in names(resolved)) == (policy == 'scripted')
+        expert = next(p for p in resolved.processes if p.name == 'action_expert_node')
+        assert f'shadow:={shadow}' in expert.ros_arguments
+
+
+def test_robot_argument_is_left_to_the_parameter_file_when_empty():
+    for given, expected in (({}, False), ({'robot': 'mecademic'}, True)):
+        resolved = resolve(load_stack(REAL), given)
+        driver = next(p for p in resolved.processes if p.name == 'robot_driver')
+        assert any(word.startswith('device:=') for word in driver.ros_arguments) == expected
+
+
+@pytest.mark.parametrize(
+    ('condition', 'expected'),
+    [('log == loud', 'debug'), ('lgo == info', 'did you mean log'), ('port == 5556', 'choices')],
+)
+def test_wrong_comparison_in_a_condition_is_refused(make, condition, expected):
+    with pytest.raises(ConfigError, match=expected):
+        make(
+            old='executable: driver',
+            new=f'executable: driver\n    condition: {condition}',
+        )

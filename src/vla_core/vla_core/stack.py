@@ -210,7 +210,9 @@ def resolve(
     overrides = _checked_overrides(stack, overrides)
     wanted = _checked_groups(groups)
     split = {name for name, argument in stack.arguments.items() if argument.type == 'words'}
-    filler = _Filler(stack.file, {**values, 'share': str(Path(stack.file).parent)}, split)
+    choices = {name: argument.choices for name, argument in stack.arguments.items()}
+    share = str(Path(stack.file).parent)
+    filler = _Filler(stack.file, {**values, 'share': share}, split, choices)
     for node in stack.nodes:  # also those that are not started: a mistake there is a mistake
         filler.condition(node)
     processes = tuple(
@@ -297,12 +299,26 @@ def _ros_arguments(
 class _Filler:
     """Replaces `$(name)` by argument values; `$(share)` is the folder of the description."""
 
-    def __init__(self, where: str, values: Mapping[str, ArgumentValue], split: set[str]) -> None:
+    def __init__(
+        self,
+        where: str,
+        values: Mapping[str, ArgumentValue],
+        split: set[str],
+        choices: Mapping[str, tuple[str, ...]],
+    ) -> None:
         self._where = where
         self._split = split  # names of the arguments of type `words`
+        self._choices = choices
         self.values = values
 
     def _get(self, name: str, key: str) -> ArgumentValue:
+        """Return an argument's value; of `name == choice`, whether it has that value."""
+        name, equals, choice = (part.strip() for part in name.partition('=='))
+        if equals:
+            choices = self._choices.get(name, ())
+            if name in self.values and choice not in choices:
+                raise ConfigError(self._where, key, choice, choices or f'{name} has no choices')
+            return self._get(name, key) == choice
         if name not in self.values:
             hint = did_you_mean(name, self.values)
             known = f'known: {", ".join(self.values)}'
@@ -340,7 +356,7 @@ class _Filler:
         return tuple(result)
 
     def condition(self, node: NodeSpec) -> bool:
-        """Evaluate '', 'x' or 'not x', where x is a bool argument."""
+        """Evaluate '', 'x' or 'not x', where x is a bool argument or `argument == choice`."""
         if not node.condition:
             return True
         words = node.condition.split()

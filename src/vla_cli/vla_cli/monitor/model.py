@@ -7,6 +7,7 @@ deliberately keeps a minute of history only, whatever the run's length.
 from collections import deque
 import math
 
+from vla_cli.monitor.operation import Operation
 from vla_cli.monitor.snapshot import ActionPart, AgePart, ProblemPart, Snapshot, VlPart
 from vla_cli.records import ChunkRecord, PassRecord, REACTIONS, RobotRecord, STAGES, StatusRecord
 from vla_core.contract import Contract
@@ -34,6 +35,7 @@ class Model:
         self._diagnostics: dict[str, StatusRecord] = {}
         self._seen_ns: dict[str, int] = {}
         self._robot = RobotRecord()
+        self.operation = Operation()
         self._joint1_rad: float | None = None
         self._position_x_m: float | None = None
 
@@ -86,6 +88,8 @@ class Model:
             joint1_deg=_scaled(self._joint1_rad, 180 / math.pi),
             position_x_mm=_scaled(self._position_x_m, 1e3),
             robot=' '.join(word for word in (self._robot.device, self._robot.state) if word),
+            command=self.operation.command(now_ns),
+            goal=self.operation.goal(now_ns, self._diagnostics.values()),
             ages=self._ages(),
             losses=self._losses(),
             images_unused=self._passes[-1].images_overwritten if self._passes else 0,

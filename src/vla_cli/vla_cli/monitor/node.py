@@ -15,7 +15,8 @@ from sensor_msgs.msg import CompressedImage, JointState
 from vla_cli import ros_records
 from vla_cli.monitor.model import Model
 from vla_core.contract import Contract
-from vla_msgs.msg import ActionChunk, RobotStatus, VLFeatureInfo
+from vla_msgs.action import ExecuteTask
+from vla_msgs.msg import ActionChunk, CommandStatus, RobotStatus, VLFeatureInfo
 from vla_ros import qos
 
 # Until the next look: 10 Hz x 0.25 s, and room for a pause.
@@ -40,6 +41,13 @@ class MonitorNode:
             (self._subscribe(VLFeatureInfo, 'vlm/info', _SECONDS), self._on_pass),
             (self._subscribe(ActionChunk, contract.action.topic, _SECONDS), self._on_chunk),
             (self._subscribe(RobotStatus, 'robot/status', qos.STATUS), self._on_robot),
+            (self._subscribe(CommandStatus, 'robot/command_status', _SECONDS), self._on_command),
+            (
+                self._subscribe(
+                    ExecuteTask.Impl.FeedbackMessage, 'execute_task/_action/feedback', _SECONDS
+                ),
+                self._on_feedback,
+            ),
             (self._subscribe(JointState, state.joint_topic, _NEWEST), self._on_joints),
             (self._subscribe(PoseStamped, state.pose_topic, _NEWEST), self._on_pose),
             (self._subscribe(DiagnosticArray, '/diagnostics', _DIAGNOSTICS), self._on_diagnostics),
@@ -89,6 +97,12 @@ class MonitorNode:
 
     def _on_robot(self, message) -> None:
         self._model.set_robot(ros_records.robot_record(message))
+
+    def _on_command(self, message) -> None:
+        self._model.operation.set_command(ros_records.command_record(message), self._now_ns)
+
+    def _on_feedback(self, message) -> None:
+        self._model.operation.set_goal(ros_records.goal_record(message.feedback, self._now_ns))
 
     def _on_joints(self, message) -> None:
         if message.position:

@@ -7,7 +7,7 @@ Called by the monitor's loop. No colours, no cursor movement.
 from datetime import datetime
 
 from vla_cli.monitor.snapshot import Snapshot
-from vla_cli.monitor.view import number
+from vla_cli.monitor.view import command_text, goal_text, number
 
 
 def lines(snapshot: Snapshot) -> list[str]:
@@ -26,6 +26,8 @@ def lines(snapshot: Snapshot) -> list[str]:
         f'Sensor buffer: {filled}/{snapshot.sensor_window}',
         f'Robot: J1={number(snapshot.joint1_deg, 2)}°, Px={number(snapshot.position_x_mm, 2)}mm '
         f'{snapshot.robot}'.rstrip(),
+        f'Gate: {command_text(snapshot) or "-"}',
+        f'Task: {goal_text(snapshot)}',
         'Ages (ms): '
         + ', '.join(f'{age.name} {number(age.age_ms)} {age.level}' for age in snapshot.ages),
         f'Reaction: {snapshot.reaction or "-"} {"; ".join(snapshot.reasons)}'.rstrip(),
@@ -39,6 +41,8 @@ def lines(snapshot: Snapshot) -> list[str]:
             f'{item.name}: {item.state}, {item.restarts} restarts, '
             f'{number(item.cpu_cores, 2)} cores, {number(item.rss_mb)} MB{end}'
         )
+    if snapshot.note:
+        result.append(f'Demo: {snapshot.note}')
     if snapshot.supervisor:
         result.append(snapshot.supervisor)
     return result

@@ -3,6 +3,7 @@
 Used by `vla monitor` and `vla demo`. It draws nothing.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 import time
 
@@ -27,6 +28,7 @@ class Session:
         self._model = Model(contract)
         self._processes = ProcessTable(status_path)
         self._page = StatusPage(web_port, contract.view_names) if web_port is not None else None
+        self.note: Callable[[], str] = lambda: ''
         self._node = MonitorNode(self._model, contract, namespace)
 
     def __enter__(self) -> 'Session':
@@ -61,7 +63,7 @@ class Session:
     def _look(self) -> Snapshot:
         now_ns = time.time_ns()
         self._node.poll(now_ns)
-        snapshot = self._model.snapshot(now_ns, **self._processes.parts())
+        snapshot = self._model.snapshot(now_ns, note=self.note(), **self._processes.parts())
         if self._page is not None:
             self._page.update(snapshot, self._node.images)
         return snapshot

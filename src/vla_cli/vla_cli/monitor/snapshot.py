@@ -67,6 +67,35 @@ class ProblemPart:
 
 
 @dataclass(frozen=True)
+class CommandPart:
+    """What the gate does with the commands. `gate` '': no CommandStatus within the last second."""
+
+    gate: str = ''
+    result: str = ''
+    why: str = ''
+    speed_mm_s: float | None = None
+    force_n: float | None = None
+    splice_ratio: float | None = None
+    refused: int = 0
+    limited: int = 0
+    held: int = 0
+    stopped: int = 0
+
+
+@dataclass(frozen=True)
+class GoalPart:
+    """The goal of ExecuteTask. `running`: feedback came within the last second."""
+
+    running: bool = False
+    progress: float = 0.0
+    elapsed_s: float = 0.0
+    held_s: float = 0.0
+    surface_mm: float | None = None
+    outcomes: dict[str, int] = field(default_factory=dict)  # since task_node was started
+    last: str = ''  # how the last one ended
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """Everything at one moment."""
 
@@ -86,12 +115,15 @@ class Snapshot:
     joint1_deg: float | None = None
     position_x_mm: float | None = None
     robot: str = ''
+    command: CommandPart = CommandPart()
+    goal: GoalPart = GoalPart()
     ages: tuple[AgePart, ...] = ()
     losses: dict[str, int] = field(default_factory=dict)
     images_unused: int = 0  # a newer one of the same view came before the next pass
     problems: tuple[ProblemPart, ...] = ()
     processes: tuple[ProcessPart, ...] = ()
     supervisor: str = ''
+    note: str = ''  # of whoever runs the monitor: what the demo does
     uptime_s: float | None = None
 
     def to_json(self) -> dict:

@@ -29,6 +29,14 @@ REACTION_STYLE = {
     'STOP': 'bold white on red',
     '': 'dim',
 }
+RESULT_STYLE = {
+    'EXECUTED': 'green',
+    'LIMITED': 'yellow',
+    'HELD': 'bold yellow',
+    'STOPPED': 'bold white on red',
+    'REFUSED': 'bold red',
+    'RETRACTING': 'bold magenta',
+}
 PROBLEM_STYLE = {'WARN': 'yellow', 'ERROR': 'bold red', 'STALE': 'magenta'}
 MAX_PROBLEMS = 5
 WIDE = 90  # columns from which the wide layout is drawn
@@ -38,7 +46,7 @@ def render(snapshot: Snapshot, width: int, height: int, url: str = ''):
     """Return what to draw on a terminal of this size."""
     wide = width >= WIDE
     parts = [_head(snapshot, url), _status(snapshot, wide), _ages(snapshot, wide)]
-    used = 1 + 7 + 7
+    used = 1 + 9 + bool(snapshot.note) + 7
     processes = _processes(snapshot, wide)
     problems = _problems(
         snapshot, max(1, min(MAX_PROBLEMS, height - used - len(snapshot.processes) - 6))
@@ -110,7 +118,45 @@ def _status(snapshot: Snapshot, wide: bool) -> Panel:
         f'J1={number(snapshot.joint1_deg, 2)}°  '
         f'Px={number(snapshot.position_x_mm, 2)} mm  {snapshot.robot}',
     )
+    style = RESULT_STYLE.get(snapshot.command.result, 'dim')
+    grid.add_row('Gate', Text(command_text(snapshot) or '-', style))
+    if snapshot.note:
+        grid.add_row('Demo', Text(snapshot.note, 'cyan'))
+    grid.add_row('Goal', Text(goal_text(snapshot), 'green' if snapshot.goal.running else 'dim'))
     return Panel(grid, title=f'task: {snapshot.task or "-"}', title_align='left', padding=(0, 1))
+
+
+def command_text(snapshot: Snapshot) -> str:
+    """Gate, what became of the newest command and why, speed, force, counts; '' without any."""
+    command = snapshot.command
+    if not command.gate:
+        return ''
+    text = f'{command.gate}  {command.result}'
+    text += f' {command.why}' if command.why else ''
+    text += f'  {number(command.speed_mm_s, 1)} mm/s  force {number(command.force_n, 2)} N'
+    counts = (
+        ('refused', command.refused),
+        ('limited', command.limited),
+        ('held', command.held),
+        ('stopped', command.stopped),
+    )
+    shown = ' '.join(f'{word} {count}' for word, count in counts if count)
+    return text + (f'  ({shown})' if shown else '')
+
+
+def goal_text(snapshot: Snapshot) -> str:
+    """The goal that runs with its progress, or how the last one ended; and the outcomes so far."""
+    goal = snapshot.goal
+    if goal.running:
+        bar = '#' * round(10 * goal.progress)
+        text = (
+            f'[{bar:<10}] {goal.progress:.0%}  {goal.elapsed_s:.0f} s  '
+            f'surface {number(goal.surface_mm, 2)} mm  held {goal.held_s:.1f} s'
+        )
+    else:
+        text = goal.last or '-'
+    outcomes = ', '.join(f'{name} {count}' for name, count in goal.outcomes.items())
+    return text + (f'  ({outcomes})' if outcomes else '')
 
 
 def _fill_style(snapshot: Snapshot) -> str:

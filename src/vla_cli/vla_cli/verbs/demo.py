@@ -1,8 +1,11 @@
-"""The whole graph on simulated devices, watched live; Ctrl-C ends everything within five seconds.
+"""Insertions in the simulated lab, watched live; Ctrl-C ends everything within five seconds.
 
 Makes the untrained nano checkpoint at first use (build/checkpoints/nano), starts the stack in the
-background with its logs in log/run-<time>/, and shows the monitor here. The camera views are on
-the page whose address is shown. Options it does not know are passed on to `vla up`.
+background with its logs in log/run-<time>/, and shows the monitor here. Then it does what an
+operator would: recover the robot, enable the safety gate, let the task server insert the needle,
+retract it, and again. With --policy scripted an expert that knows the simulator's truth moves the
+robot, and the model runs in its shadow; with --policy model the checkpoint does. The camera views
+are on the page whose address is shown. Options it does not know are passed on to `vla up`.
 """
 
 from pathlib import Path
@@ -16,6 +19,7 @@ from vla_cli.background import BackgroundStack
 from vla_cli.nano import ensure_checkpoint
 from vla_cli.verbs import monitor
 from vla_core.contract import load_contract
+from vla_core.errors import VlaError
 
 WEB_PORT = 8600
 
@@ -28,6 +32,12 @@ def build_parser() -> Parser:
     )
     parser.add_argument('--no-web', action='store_true', help='no page')
     parser.add_argument('--plain', action='store_true', help='plain lines, no live view')
+    parser.add_argument(
+        '--policy',
+        choices=('scripted', 'model'),
+        default='scripted',
+        help='what moves the robot (%(default)s)',
+    )
     parser.add_argument('--checkpoint', type=Path, metavar='DIR', help='another checkpoint')
     parser.add_argument('--seconds', type=positive, metavar='S', help='end after this time')
     return parser
@@ -38,8 +48,10 @@ def run_raw(argv: list[str]) -> int:
     parser = build_parser()
     args, rest = parser.parse_known_args(argv)
     check_up_options(rest, parser)
+    refuse_real_devices(rest)
     folder = args.checkpoint or ensure_checkpoint(workspace.root())
-    arguments = ('--checkpoint', str(folder), *rest)
+    chosen = ('--checkpoint', str(folder), '--policy', args.policy, '--robot', 'mecademic')
+    arguments = (*chosen, *rest)
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
     with BackgroundStack(workspace.new_run_dir(None), arguments) as stack:
@@ -61,12 +73,22 @@ def check_up_options(rest: list[str], caller: Parser) -> None:
     up.parse(rest, caller)
 
 
+def refuse_real_devices(rest: list[str]) -> None:
+    """The demo homes and moves the robot without asking: only the simulated one."""
+    if '--no-sim' in rest or '--no-use-sim' in rest:
+        raise VlaError(
+            'vla demo moves the robot by itself, so it is for the simulated lab only; with real '
+            'devices use vla up --no-sim, vla robot and vla task'
+        )
+
+
 def watch(args, stack: BackgroundStack) -> None:
     """Show the monitor until Ctrl-C, the end of the stack or the end of the time."""
     from vla_cli.environment import prepare
 
     prepare()
     from vla_cli.monitor.session import Session
+    from vla_cli.operator.performance import Performance
 
     end_s = time.monotonic() + args.seconds if args.seconds else float('inf')
 
@@ -75,7 +97,8 @@ def watch(args, stack: BackgroundStack) -> None:
 
     contract = load_contract(workspace.default_contract())
     web_port = None if args.no_web else args.web
-    with Session(contract, '', stack.status_path, web_port) as session:
+    with Session(contract, '', stack.status_path, web_port) as session, Performance() as show:
+        session.note = show.note
         plain = args.plain or not sys.stdout.isatty()
         (monitor.watch_plain if plain else monitor.watch_live)(session, until=over)
 

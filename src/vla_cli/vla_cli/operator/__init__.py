@@ -1,0 +1,1 @@
+"""The operator's side of the robot: services of the driver, goals of the task server."""

@@ -1,0 +1,163 @@
+"""What the operator does to the robot, from a program: services, status, goals with progress.
+
+Used by `vla robot`, `vla task` and `vla demo`. Has a ROS context and an executor of its own, so
+that it works beside the monitor. Every failure is one VlaError that says what to do. Deliberately
+decides nothing: the driver and the task server do.
+"""
+
+from collections.abc import Callable
+import time
+
+import rclpy
+from rclpy.action import ActionClient
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+from std_srvs.srv import Trigger
+
+from vla_cli.operator.records import (
+    goal_end,
+    GoalEnd,
+    OperatorStatus,
+    progress_record,
+    ProgressRecord,
+)
+from vla_cli.ros_records import command_record, robot_record
+from vla_core.errors import VlaError
+from vla_msgs.action import ExecuteTask
+from vla_msgs.msg import CommandStatus, RobotStatus
+from vla_ros import qos
+
+SERVICES = ('enable', 'disable', 'emergency_stop', 'reset', 'recover')
+ANSWER_S = 3.0
+RECOVER_S = 60.0  # activating and homing take a while
+CANCEL_S = 5.0
+_SPIN_S = 0.05
+
+
+class OperatorLink:
+    """Use as a context manager; one thread."""
+
+    def __init__(self, namespace: str = ''):
+        self._context = Context()
+        rclpy.init(
+            args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO
+        )
+        self._node = Node(
+            'vla_operator',
+            namespace=namespace,
+            context=self._context,
+            enable_rosout=False,
+            start_parameter_services=False,
+        )
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self._robot = self._command = None
+        self._node.create_subscription(RobotStatus, 'robot/status', self._on_robot, qos.STATUS)
+        self._node.create_subscription(
+            CommandStatus, 'robot/command_status', self._on_command, qos.STATUS
+        )
+        self._actions: ActionClient | None = None
+
+    def __enter__(self) -> 'OperatorLink':
+        return self
+
+    def __exit__(self, *exc_info) -> None:
+        if self._actions is not None:
+            self._actions.destroy()
+        self._executor.shutdown(timeout_sec=0)
+        self._node.destroy_node()
+        rclpy.try_shutdown(context=self._context)
+
+    def status(self, timeout_s: float = ANSWER_S) -> OperatorStatus:
+        """Return the newest robot and command status; VlaError when no driver tells any."""
+        self._wait(lambda: self._robot is not None, timeout_s)
+        if self._robot is None:
+            raise VlaError(f'no robot driver on robot/status within {timeout_s:g} s: vla up')
+        self._wait(lambda: self._command is not None, 0.5)
+        return OperatorStatus(self._robot, self._command)
+
+    def newest(self) -> OperatorStatus | None:
+        """What `status` would return, without waiting."""
+        return None if self._robot is None else OperatorStatus(self._robot, self._command)
+
+    def call(self, name: str, stop: Callable[[], bool] = lambda: False) -> str:
+        """Call a service of the driver; return its answer. VlaError when it refuses or is
+        absent.
+        """
+        client = self._node.create_client(Trigger, f'robot/{name}')
+        try:
+            if not self._wait(client.service_is_ready, ANSWER_S, stop):
+                raise VlaError(
+                    f'robot/{name}: no robot driver answers within {ANSWER_S:g} s: vla up'
+                )
+            future = client.call_async(Trigger.Request())
+            limit_s = RECOVER_S if name == 'recover' else ANSWER_S
+            if not self._wait(future.done, limit_s, stop):
+                raise VlaError(f'robot/{name}: no answer within {limit_s:g} s')
+            response = future.result()
+        finally:
+            self._node.destroy_client(client)
+        if not response.success:
+            raise VlaError(f'robot/{name}: {response.message}')
+        return response.message
+
+    def execute(
+        self,
+        instruction: str,
+        timeout_s: float,
+        tell: Callable[[ProgressRecord], None] = lambda record: None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> GoalEnd:
+        """Run a goal to its end; `stop` turning true, or Ctrl-C, cancels it."""
+        if self._actions is None:
+            self._actions = ActionClient(self._node, ExecuteTask, 'execute_task')
+        if not self._wait(self._actions.server_is_ready, ANSWER_S, stop):
+            raise VlaError(f'no task server on execute_task within {ANSWER_S:g} s: vla up')
+        sent = self._actions.send_goal_async(
+            ExecuteTask.Goal(instruction=instruction, timeout_s=timeout_s),
+            feedback_callback=lambda message: tell(progress_record(message.feedback)),
+        )
+        if not self._wait(sent.done, ANSWER_S):
+            raise VlaError(f'execute_task: no answer within {ANSWER_S:g} s')
+        handle = sent.result()
+        if not handle.accepted:
+            raise VlaError('execute_task: rejected, as task_node is not active')
+        result = handle.get_result_async()
+        try:
+            ended = self._wait(result.done, float('inf'), lambda: stop() or self._gone())
+        except KeyboardInterrupt:
+            ended = False
+        if not ended:
+            handle.cancel_goal_async()
+            if not self._wait(result.done, CANCEL_S, stop):
+                raise VlaError('execute_task: the task server is gone; vla robot disable')
+        return goal_end(result.result().result)
+
+    def _gone(self) -> bool:
+        assert self._actions is not None
+        return not self._actions.server_is_ready()
+
+    def spin(self, seconds: float, stop: Callable[[], bool] = lambda: False) -> None:
+        """Hear what comes for so long."""
+        self._wait(lambda: False, seconds, stop)
+
+    def _wait(
+        self,
+        condition: Callable[[], bool],
+        timeout_s: float,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        deadline_s = time.monotonic() + timeout_s
+        while not condition():
+            if stop() or time.monotonic() > deadline_s:
+                return condition()
+            self._executor.spin_once(_SPIN_S)
+        return True
+
+    def _on_robot(self, message) -> None:
+        self._robot = robot_record(message)
+
+    def _on_command(self, message) -> None:
+        self._command = command_record(message)

@@ -1,0 +1,76 @@
+"""What the demo's operator does: recover, enable, insert, enable, retract, and again.
+
+Runs in a thread of its own beside the monitor of `vla demo`. Only for the simulated lab: it homes
+and enables without asking anybody. A stop of the gate is not reset by it: it says what stands
+there and goes on when a person has reset.
+"""
+
+from collections.abc import Callable
+import threading
+
+from vla_cli.operator.link import OperatorLink
+from vla_core.errors import VlaError
+
+INSERT = 'insert the needle into the trocar'
+RETRACT = 'retract the needle'
+RETRY_S = 1.0
+PAUSE_S = 1.0  # between two goals, so that a person sees the end of one
+JOIN_S = 2.0
+
+
+class Performance:
+    """A context manager. `note` may be called from any thread."""
+
+    def __init__(self, make_link: Callable[[], OperatorLink] = OperatorLink):
+        self._make_link = make_link
+        self._stop = threading.Event()
+        self._note = 'waiting for the robot driver'
+        self._thread = threading.Thread(target=self._run, name='operator', daemon=True)
+
+    def __enter__(self) -> 'Performance':
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info) -> None:
+        self._stop.set()
+        self._thread.join(JOIN_S)
+
+    def note(self) -> str:
+        """What is being done, for the monitor."""
+        return self._note
+
+    def _run(self) -> None:
+        with self._make_link() as link:
+            self._until_done(lambda: self._recover(link), link)
+            while not self._stop.is_set():
+                for instruction in (INSERT, RETRACT):
+                    self._until_done(lambda: self._enable(link), link)
+                    if self._stop.is_set():
+                        return
+                    self._until_done(lambda task=instruction: self._execute(link, task), link)
+                    link.spin(PAUSE_S, self._stop.is_set)
+
+    def _until_done(self, action: Callable[[], None], link: OperatorLink) -> None:
+        """Try until it works: at the start the processes come up one after another."""
+        while not self._stop.is_set():
+            try:
+                return action()
+            except VlaError as error:
+                self._note = str(error)
+                link.spin(RETRY_S, self._stop.is_set)
+
+    def _recover(self, link: OperatorLink) -> None:
+        robot = link.status().robot
+        if not robot.device or robot.state == 'disconnected':
+            raise VlaError('waiting for the robot')
+        self._note = 'recover: the robot is activated and homed'
+        link.call('recover', self._stop.is_set)
+
+    def _enable(self, link: OperatorLink) -> None:
+        link.call('enable', self._stop.is_set)
+        self._note = 'enabled'
+
+    def _execute(self, link: OperatorLink, instruction: str) -> None:
+        self._note = f"goal: '{instruction}'"
+        end = link.execute(instruction, 0.0, stop=self._stop.is_set)
+        self._note = f"'{instruction}': {end.line()}"
