@@ -267,11 +267,10 @@ class Controller:
         if self.paused:
             self.counts['velocity_while_paused'] += 1
             return
-        seconds = self.settings.vel_timeout
         if isinstance(self._active, VelocityMove) and not self._queue:
-            self._active.renew(speeds, seconds)
+            self._active.renew(speeds)
         else:
-            self.enqueue(VelocityMove(speeds, seconds))
+            self.enqueue(VelocityMove(speeds, lambda: self.settings.vel_timeout))
 
     def _drop_queue(self) -> None:
         for entry in self._queue:
