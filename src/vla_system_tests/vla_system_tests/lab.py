@@ -78,6 +78,9 @@ class Lab:
             f'--{name}-port {port}' for name, port in {**self.ports, **self.sim_ports}.items()
         )
         settings = [f'--set={device}_driver.port={port}' for device, port in self.ports.items()]
+        settings.append(f'--set=robot_driver.control_port={self.sim_ports["meca-control"]}')
+        if 'scripted' in extra:
+            settings.append(f'--set=scripted_expert_node.truth_port={self.sim_ports["truth"]}')
         ros_domain()
         self.output = (run_dir / 'up.log').open('wb')
         self.process = subprocess.Popen(
