@@ -9,6 +9,7 @@ what the gate would smooth must show here.
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 import math
+import os
 import time
 from typing import Any
 
@@ -130,15 +131,21 @@ def _execute(
         executor.at(now_ns)
 
 
-def report(results: list[dict[str, Any]], options: Options) -> dict[str, Any]:
+def report(results: list[dict[str, Any]], options: Options, command: str = '') -> dict[str, Any]:
     """Return everything as plain data for JSON: what is not a number is null."""
     for result in results:
         for figures in result['policies'].values():
             for key in RATIOS if figures else ():
                 figures[key] = figures[key] if math.isfinite(figures[key]) else None
+    machine = {
+        'cpu': cpu_name(),
+        'torch_threads': torch.get_num_threads(),
+        'load_average': os.getloadavg()[0],  # others' work on the same cores shows in draw_ms
+    }
     return {
+        'command': command,
         'settings': asdict(options),
-        'machine': {'cpu': cpu_name(), 'torch_threads': torch.get_num_threads()},
+        'machine': machine,
         'commit': commit(),
         'target_ratio': TARGET_RATIO,
         'results': results,

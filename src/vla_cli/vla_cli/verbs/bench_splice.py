@@ -6,6 +6,7 @@ a checkpoint's action expert where one is given. Needs no robot, no simulator an
 
 import json
 from pathlib import Path
+import shlex
 
 from vla_cli.arguments import Parser, positive, say
 from vla_core.errors import VlaError
@@ -41,10 +42,17 @@ def run(args) -> int:
     sources = [bench.noisy_source()]
     if args.checkpoint is not None:
         sources.append(bench.checkpoint_source(str(args.checkpoint)))
-    content = bench.report([bench.run(source, options) for source in sources], options)
+    results = [bench.run(source, options) for source in sources]
+    content = bench.report(results, options, _command(args))
     if args.json is not None:
         args.json.write_text(json.dumps(content, indent=1) + '\n')
     say('\n'.join(bench.lines(content)))
     policies = content['results'][0]['policies']
     met = all(policies[name]['ratio_p50'] <= bench.TARGET_RATIO for name in ('ensemble', 'rtc'))
     return 1 if args.strict and not met else 0
+
+
+def _command(args) -> str:
+    words = ['vla', 'bench', 'splice', '--ticks', f'{args.ticks:g}', '--seed', str(args.seed)]
+    words += ['--decay', f'{args.decay:g}', '--threads', f'{args.threads:g}']
+    return shlex.join(words + (['--checkpoint', str(args.checkpoint)] if args.checkpoint else []))

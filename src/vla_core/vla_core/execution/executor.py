@@ -70,8 +70,9 @@ class ChunkExecutor:
 
     Policies: `latest`, the newest chunk whose step covers now; `ensemble`, the weighted mean of
     all of them made for the same instruction; `rtc`, like `latest`, for chunks whose first steps
-    repeat what was committed (others are executed too, and counted). A chunk that holds or stops (reaction HOLD, STOP) drops
-    every chunk made before it, also ones still to come, and its steps are zero whatever they say.
+    repeat what was committed (others are executed too, and counted). A chunk that holds or stops
+    (reaction HOLD, STOP) drops every chunk made before it, also ones still to come, and its steps
+    are zero whatever they say.
 
     Counters: chunks, duplicate_chunks, out_of_order_chunks, superseded_chunks (older than a hold),
     future_chunks, bad_chunks, evicted_chunks, late_chunks, holds, uncommitted_chunks (`rtc`),
