@@ -33,7 +33,9 @@ class ExecutorSettings:
 
     policy: ChunkPolicy = 'latest'
     period_ns: int = NS // 10  # of a step
-    ensemble_decay: float = 0.01  # ACT's m (arXiv 2304.13705): weight exp(-m i), i = 0 the oldest
+    # ACT's m (arXiv 2304.13705): weight exp(-m i), i = 0 the oldest. From about 0.3 on nearly all
+    # weight is on the oldest chunk, and its end is a jump: `vla bench splice --decay 0.5`.
+    ensemble_decay: float = 0.01
     max_chunks: int = 64  # kept at a time; one a tick and H steps long, H of them can be in force
     max_ahead_s: float = 1.0  # a chunk that begins later than this is of another clock
     lever_m: float = 0.1  # turns rad into m for the splice meter: about the needle's length
