@@ -93,7 +93,7 @@ def run(source: Source, options: Options) -> dict[str, Any]:
 
 
 def measure(source: Source, policy: ChunkPolicy, options: Options) -> dict[str, Any]:
-    """Execute `ticks` chunks by one policy; return the meter's figures and the processor's time."""
+    """Execute `ticks` chunks by one policy; return the meter's figures and processor times."""
     period_ns = source.period_ns
     settings = ExecutorSettings(policy, period_ns, options.ensemble_decay)
     executor, delays = ChunkExecutor(settings), np.random.default_rng(options.seed)
