@@ -10,16 +10,15 @@ from pathlib import Path
 import threading
 import time
 
+from vla_core.errors import StaleDataError
+from vla_msgs.msg import CommandStatus
+from vla_ros.testing import wait_for
 from vla_sim.control import ControlClient
 from vla_sim.truth import TruthClient, TruthSample
 from vla_system_tests.ears import Ears, listening
 from vla_system_tests.lab import Lab, running_lab
 from vla_system_tests.operator import Operator
 from vla_system_tests.pilot import Pilot
-
-from vla_core.errors import StaleDataError
-from vla_msgs.msg import CommandStatus
-from vla_ros.testing import wait_for
 
 AT_REST_M_S = 0.0003  # of the needle tip; the slowest insertion is ten times faster
 DRIVERS_ONLY = ('--group', 'sim', '--group', 'drivers', '--robot', 'mecademic')
