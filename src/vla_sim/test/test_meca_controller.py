@@ -91,6 +91,15 @@ def test_a_new_velocity_replaces_the_one_before_at_once():
     assert robot.counts['velocity_while_paused'] == 0
 
 
+def test_a_burst_of_velocities_before_the_next_cycle_leaves_only_the_last():
+    robot = ready_robot('SetVelTimeout(1)', 'MoveLinVelWrf(10,0,0,0,0,0)')
+    for speed in (-10, 20, 0):
+        receive(robot, f'MoveLinVelWrf({speed},0,0,0,0,0)')
+    before = tip(robot)
+    run(robot, 0.1)
+    assert tip(robot) == pytest.approx(before, abs=1e-6)
+
+
 def test_velocity_in_the_tool_frame_goes_along_the_needle():
     robot = ready_robot('SetVelTimeout(0.2)')
     before, along = tip(robot), kin.forward(robot.arm.joint_rad)[1][:, 2]

@@ -225,10 +225,15 @@ class TruthClient:
                     return sample
                 left_s = deadline_s - time.monotonic()
                 if left_s <= 0 or not self._changed.wait(left_s):
-                    raise StaleDataError(
-                        f'no such truth from the simulator on port {self._port} within '
-                        f'{timeout_s:g} s: is it running with this --truth-port?'
-                    )
+                    raise StaleDataError(self._missing(seen, timeout_s))
+
+    def _missing(self, before: TruthSample | None, timeout_s: float) -> str:
+        if self._newest is before:
+            return (
+                f'no truth from the simulator on port {self._port} within {timeout_s:g} s: is it '
+                'running with this --truth-port?'
+            )
+        return f'what was waited for did not become true within {timeout_s:g} s: {self._newest}'
 
     def close(self) -> None:
         """End the thread."""

@@ -19,8 +19,8 @@ from vla_sim.meca.frames import Frames, Pose, rotation_vector, turned
 
 Array = NDArray[np.float64]
 
-# The manual names no joint accelerations. 100 % reaches top speed in a tenth of a second here.
-JOINT_MAX_RAD_S2 = kin.JOINT_MAX_RAD_S / 0.1
+# The manual names no joint accelerations. Here 100 % reaches top speed in 0.3 s.
+JOINT_MAX_RAD_S2 = kin.JOINT_MAX_RAD_S / 0.3
 MARGIN_RAD = float(np.radians(0.05))  # a velocity move halts this far before a joint's limit
 SINGULAR = 0.01  # least singular value of the Jacobian, at a lever of LEVER_M
 LEVER_M = 0.1
