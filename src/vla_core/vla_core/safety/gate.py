@@ -25,12 +25,12 @@ from vla_core.execution.values import Motion, TimedChunk
 from vla_core.safety import shaping
 from vla_core.safety.admission import Admission, stopping
 from vla_core.safety.advice import explain
-from vla_core.safety.history import SentHistory
+from vla_core.safety.history import SentHistory, Tracking
 from vla_core.safety.inputs import Inputs, outside
 from vla_core.safety.limits import loosened, SafetyLimits
 from vla_core.safety.pose import Pose, pose_of
 from vla_core.safety.retraction import Retraction
-from vla_core.safety.rules import age_s, Finding, Grade, hold, judge_age
+from vla_core.safety.rules import age_s, Finding, Grade, hold, judge_age, stop
 from vla_core.safety.values import ArmState, GateOutput, GateState, Intervention, Result
 from vla_core.timebase import s_to_ns
 
@@ -68,6 +68,7 @@ class SafetyGate:
         self._admission = Admission()
         self._inputs = Inputs(self.counters)
         self._sent = SentHistory(period_s)
+        self._tracking = Tracking()
         self._retraction: Retraction | None = None
         self._now_ns: int | None = None  # of the newest command
 
@@ -108,12 +109,12 @@ class SafetyGate:
         with self._lock:
             self.counters.add('chunks')
             found = self._admission.judge(chunk, now_ns, self._limits)
-            stop = stopping(found, chunk)
+            cause = stopping(found, chunk)
             if self._state is not GateState.ENABLED:
                 kind = 'not_enabled' if self._state is GateState.DISABLED else str(self._state)
                 found = (Intervention(kind), *found)
-            elif stop is not None:
-                self._stop((stop,))
+            elif cause is not None:
+                self._stop((cause,))
             if found:
                 self._admission.refuse(found)
                 self._tally('refused', found)
@@ -167,6 +168,7 @@ class SafetyGate:
                 out = self._rest()
             out = self._verify(out)
             self._sent.add(now_ns, out.velocity)
+            self._tracking.add(now_ns, out.velocity, self._limits.look_ahead_s)
             self._count(out)
             return out
 
@@ -183,6 +185,7 @@ class SafetyGate:
             if causes:
                 raise VlaError('not enabled: ' + _sentence(c.what for c in causes))
             self._admission.enable(now_ns, self._limits)
+            self._tracking.restart()
             self._state = GateState.ENABLED
 
     def disable(self) -> None:
@@ -248,11 +251,12 @@ class SafetyGate:
             self._admission.forget_motion()
             self._inputs.forget()
             self._sent.forget_times()
+            self._tracking.restart()
         self._now_ns = now_ns
 
     def _execute(self, motion: Motion | None, now_ns: int) -> GateOutput:
         findings = self._inputs.check(now_ns, self._limits)
-        findings += self._check_motion(motion, now_ns)
+        findings += self._check_motion(motion, now_ns) + self._check_tracking()
         why = tuple(finding.what for finding in findings)
         pose = self._inputs.pose
         if any(finding.grade is Grade.STOP for finding in findings):
@@ -286,6 +290,13 @@ class SafetyGate:
         if velocity.shape != (6,) or not np.isfinite(velocity).all():
             found += (hold('not_finite'),)
         return found
+
+    def _check_tracking(self) -> tuple[Finding, ...]:
+        limit_m = self._limits.max_tracking_error_m
+        if self._inputs.pose is None:
+            return ()
+        error_m = self._tracking.error_m(self._inputs.pose, self._limits.look_ahead_s)
+        return (stop('tracking', error_m, limit_m),) if error_m > limit_m else ()
 
     def _shape(self, velocity: Array, pose: Pose, now_ns: int) -> shaping.Shaped:
         """Slow a finite velocity down to every limit."""
@@ -327,7 +338,7 @@ class SafetyGate:
     def _withdraw(self, retraction: Retraction, now_ns: int) -> GateOutput:
         pose, limits = self._inputs.pose, self._limits
         findings = self._inputs.check_robot(now_ns, limits)
-        findings += self._inputs.check_dead_man(now_ns, limits)
+        findings += self._inputs.check_dead_man(now_ns, limits) + self._check_tracking()
         why = retraction.causes + tuple(finding.what for finding in findings)
         if findings or pose is None:
             self._retraction = None
@@ -342,13 +353,14 @@ class SafetyGate:
 
     def _verify(self, out: GateOutput) -> GateOutput:
         """A last look, independent of how the velocity came about."""
-        linear, angular = np.linalg.norm(out.velocity[:3]), np.linalg.norm(out.velocity[3:])
+        linear = math.sqrt(out.velocity[:3] @ out.velocity[:3])
+        angular = math.sqrt(out.velocity[3:] @ out.velocity[3:])
         limits = self._limits
         if linear <= limits.max_speed_m_s * (1 + VERIFY) and angular <= limits.max_turn_rad_s * (
             1 + VERIFY
         ):
             return out
-        cause = Intervention('gate_fault', float(linear), limits.max_speed_m_s)
+        cause = Intervention('gate_fault', linear, limits.max_speed_m_s)
         self._retraction = None
         self._stop((cause,))
         return replace(

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_core.arms.base import Arm
-from vla_core.rotation import rotate
 from vla_core.safety.values import ArmState
 
 Array = NDArray[np.float64]
@@ -61,7 +60,9 @@ def pose_of(state: ArmState, arm: Arm) -> Pose | None:
         return None
     by_joints, rotation = arm.forward(joint_rad)
     axis = rotation[:, 2]
-    tilt = float(np.linalg.norm(rotate(quat, np.array([0.0, 0.0, 1.0])) - axis))
+    x, y, z, w = (quat / np.linalg.norm(quat)).tolist()
+    reported = np.array([2 * (x * z + y * w), 2 * (y * z - x * w), 1 - 2 * (x * x + y * y)])
+    tilt = float(np.linalg.norm(reported - axis))
     error_m = float(np.linalg.norm(by_joints - position_m)) + LEVER_M * tilt
     pose = Pose(state.stamp_ns, joint_rad, position_m, axis, arm.jacobian(joint_rad), error_m)
     _ = pose.inverse  # now, not in the command
