@@ -117,14 +117,14 @@ class Rig:
         stamps = self.now_ns - round(age_s * NS) - SAMPLE_NS * np.arange(n)[::-1]
         return self.gate.observe_force(stamps, noise + force_n, self.now_ns)
 
-    def make_chunk(self, delta=(0, 0, 0, 0, 0, 0), age_s=0.0, **changes):
+    def make_chunk(self, step=(0, 0, 0, 0, 0, 0), age_s=0.0, **changes):
         self.chunk_id += 1
         made_ns = self.now_ns - round(age_s * NS)
         chunk = TimedChunk(
             chunk_id=self.chunk_id,
             made_ns=made_ns,
             step_stamps_ns=made_ns + STEP_NS * np.arange(STEPS),
-            delta=np.tile(np.asarray(delta, np.float64), (STEPS, 1)),
+            delta=np.tile(np.asarray(step, np.float64), (STEPS, 1)),
             reaction=Reaction.USE,
             checkpoint_hash='c1',
             contract_hash='k1',
@@ -138,8 +138,8 @@ class Rig:
             self.executor.add(chunk, self.now_ns)
         return [what.kind for what in found]
 
-    def chunk(self, delta=(0, 0, 0, 0, 0, 0), **changes):
-        return self.give(self.make_chunk(delta, **changes))
+    def chunk(self, step=(0, 0, 0, 0, 0, 0), **changes):
+        return self.give(self.make_chunk(step, **changes))
 
     def command(self, advance_ns=PERIOD_NS):
         """The plant goes on with what it was sent, then the gate is asked for the next."""
@@ -149,7 +149,7 @@ class Rig:
         self.velocity = out.velocity
         return out
 
-    def run(self, seconds, delta=(0, 0, 0, 0, 0, 0), feed=('state', 'force', 'chunk')):
+    def run(self, seconds, step=(0, 0, 0, 0, 0, 0), feed=('state', 'force', 'chunk')):
         """Command for a while with live inputs; all outputs."""
         outs = []
         for cycle in range(round(seconds / PERIOD_S)):
@@ -158,7 +158,7 @@ class Rig:
             if 'force' in feed:
                 self.force()
             if 'chunk' in feed and cycle % 10 == 0:
-                self.chunk(delta)
+                self.chunk(step)
             outs.append(self.command())
         return outs
 

@@ -184,6 +184,8 @@ class SafetyGate:
                 causes += outside(self._inputs.pose, self._arm, self._limits)
             if causes:
                 raise VlaError('not enabled: ' + _sentence(c.what for c in causes))
+            # From here on a clock that is set back is noticed, commands or not.
+            self._now_ns = now_ns if self._now_ns is None else max(now_ns, self._now_ns)
             self._admission.enable(now_ns, self._limits)
             self._tracking.restart()
             self._state = GateState.ENABLED
