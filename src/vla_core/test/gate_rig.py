@@ -4,6 +4,7 @@ The plant is the arm's kinematics and nothing else. `Latest` stands in for the c
 """
 
 import dataclasses
+from functools import lru_cache
 
 import numpy as np
 
@@ -56,6 +57,11 @@ def quat_of(rotation):
     return row / np.linalg.norm(row)
 
 
+@lru_cache
+def _limits(changes):
+    return dataclasses.replace(LIMITS, **dict(changes))
+
+
 class Latest:
     """The smallest executor: the newest chunk, by time."""
 
@@ -78,9 +84,10 @@ class Latest:
 class Rig:
     """Everything is fresh unless a test says otherwise."""
 
-    def __init__(self, joint_rad=None, enable=True, **limits):
+    def __init__(self, joint_rad=None, enable=True, **changes):
         self.now_ns = START_NS
-        self.gate = SafetyGate(dataclasses.replace(LIMITS, **limits), ARM, PERIOD_S)
+        limits = _limits(tuple(sorted(changes.items())))
+        self.gate = SafetyGate(limits, ARM, PERIOD_S)
         self.executor = Latest()
         self.joint_rad = joints_at() if joint_rad is None else np.array(joint_rad, float)
         self.unbooked = np.zeros(6)  # displacement sent and not yet in the joints

@@ -7,6 +7,7 @@ from gate_rig import ARM, joints_at, LIMITS, NOISE_N, PERIOD_S, Rig, SAMPLE_NS, 
 from hypothesis import given, HealthCheck, settings
 from hypothesis import strategies as st
 import numpy as np
+import pytest
 
 from vla_core.errors import VlaError
 from vla_core.execution.values import Motion
@@ -102,6 +103,9 @@ class Attack:
             SEEN['start refused'] += 1
         self.other = first >> 4
         self.before = np.zeros(6)
+        self.tip_m = self.rig.position_m
+        self.low_m = np.minimum(BOX_MIN, self.tip_m) - 1e-4
+        self.high_m = np.maximum(BOX_MAX, self.tip_m) + 1e-4
 
     def do(self, what, variant):
         action = self.ACTIONS[what % len(self.ACTIONS)]
@@ -250,7 +254,8 @@ class Attack:
         made_ns = self.rig.now_ns - (variant % 3) * STEP_NS
         chunk = self.rig.executor.chunk
         key = (chunk.chunk_id, chunk.made_ns) if chunk and variant > 7 else (10**6, made_ns)
-        self.check(self.rig.gate.command(Motion(velocity, key[0], 0, key[1]), self.rig.now_ns))
+        motion = Motion(velocity, key[0], 0, key[1])
+        self.check(self.rig.gate.command(motion, self.rig.now_ns), moved=False)
 
     ACTIONS = [
         *[honest] * 10,
@@ -281,15 +286,19 @@ class Attack:
     def command(self, n):
         for _ in range(n):
             self.check(self.rig.command())
-        if self.started_inside:
-            position, joints = self.rig.position_m, self.rig.joint_rad
-            assert (position >= BOX_MIN - 1e-4).all() and (position <= BOX_MAX + 1e-4).all()
-            assert (joints >= JOINT_MIN - 1e-3).all() and (joints <= JOINT_MAX + 1e-3).all()
-        else:
-            assert (self.rig.joint_rad == STARTS[self.start]).all()
 
-    def check(self, out):
+    def end(self):
+        """The joints, and that the kinematics agree with the displacement sent."""
+        joints, position = self.rig.joint_rad, self.rig.position_m
+        if not self.started_inside:
+            assert (joints == STARTS[self.start]).all()
+        assert (joints >= JOINT_MIN - 1e-3).all() and (joints <= JOINT_MAX + 1e-3).all()
+        np.testing.assert_allclose(position, self.tip_m, atol=1e-4)
+
+    def check(self, out, moved=True):
+        self.tip_m = self.tip_m + self.before[:3] * (PERIOD_S if moved else 0.0)
         self.rig.velocity = velocity = out.velocity
+        assert (self.tip_m >= self.low_m).all() and (self.tip_m <= self.high_m).all()
         assert velocity.shape == (6,) and np.isfinite(velocity).all()
         linear, angular = np.linalg.norm(velocity[:3]), np.linalg.norm(velocity[3:])
         assert linear <= LIMITS.max_speed_m_s * (1 + 1e-6)
@@ -335,9 +344,11 @@ def attack(data):
     sequence = Attack(data[0])
     for what, variant in zip(data[1::2], data[2::2]):
         sequence.do(what, variant)
+    sequence.end()
     SEEN['sequences'] += 1
 
 
+@pytest.mark.timeout(900)  # a minute alone on two cores, several on busy ones
 def test_ten_thousand_hostile_sequences_leave_the_output_inside_every_limit():
     SEEN.clear()
     attack()

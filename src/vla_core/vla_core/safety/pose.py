@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_core.arms.base import Arm
+from vla_core.safety.rules import numbers
 from vla_core.safety.values import ArmState
 
 Array = NDArray[np.float64]
@@ -46,12 +47,10 @@ class Pose:
 
 def pose_of(state: ArmState, arm: Arm) -> Pose | None:
     """Work out the kinematics of a state; None when its numbers cannot be those of an arm."""
-    joint_rad = np.asarray(state.joint_rad, np.float64)
-    position_m = np.asarray(state.position_m, np.float64)
-    quat = np.asarray(state.quat_xyzw, np.float64)
-    if joint_rad.shape != (6,) or position_m.shape != (3,) or quat.shape != (4,):
-        return None
-    if not (np.isfinite(joint_rad).all() and np.isfinite(position_m).all()):
+    joint_rad = numbers(state.joint_rad, (6,))
+    position_m = numbers(state.position_m, (3,))
+    quat = numbers(state.quat_xyzw, (4,))
+    if joint_rad is None or position_m is None or quat is None:
         return None
     if not abs(float(np.linalg.norm(quat)) - 1) < UNIT_TOLERANCE:
         return None

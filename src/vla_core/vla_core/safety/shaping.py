@@ -119,6 +119,29 @@ def limit_joints(
     return Shaped(velocity, found)
 
 
+def shape(
+    velocity: Array,
+    last: Array,
+    moves: Array,
+    pose: Pose,
+    arm: Arm,
+    period_s: float,
+    limits: SafetyLimits,
+) -> Shaped:
+    """Slow a finite velocity (6,) down to every limit.
+
+    last (6,): the velocity that the robot still has; moves (K, 6): displacements that it may have
+    made since `pose`.
+    """
+    tip = span_of(pose.position_m, moves[:, :3])
+    joints = span_of(pose.joint_rad, moves @ pose.inverse.T)
+    velocity, fast = limit_speed(velocity, limits)
+    velocity, jerky = limit_acceleration(velocity, last, period_s, limits)
+    velocity, out = limit_box(velocity, tip, limits)
+    velocity, bent = limit_joints(velocity, pose, joints, arm, limits)
+    return Shaped(velocity, fast + jerky + out + bent)
+
+
 def _room(speed: Array, place: Span, low: Array, high: Array, ahead_s: float) -> tuple[float, int]:
     """Largest factor in [0, 1] on a speed that stays between the walls for `ahead_s`, and the axis
     that decides. 0 where a place outside does not move inward.
