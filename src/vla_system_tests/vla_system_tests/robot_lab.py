@@ -67,9 +67,9 @@ class RobotLab:
 
     def make_ready(self, pilot: bool = True) -> None:
         """Everything healthy, gate enabled, pilot hovering."""
+        wait_for(lambda: self.truth.newest() is not None, 60, 'the simulator')
         self.control.clear_faults()
-        self.operator.call('reset')
-        wait_for(lambda: self.truth.newest() is not None, 30, 'the simulator')
+        self.operator.call('reset', 60.0)
         self.operator.must('recover', 30.0)
         if pilot:
             self.pilot.shape = lambda chunk: chunk
