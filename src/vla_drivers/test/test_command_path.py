@@ -1,17 +1,18 @@
-"""Chunks, gate, executor and device wired together: with a device and a clock that are the test's."""
+"""Chunks, gate, executor and device wired together, with a fake device and a manual clock."""
 
 import threading
+import time
 
 from meca_tools import Chunks, TOOL_M
 import numpy as np
 import pytest
 from wire_helpers import NS
 
-from vla_core.arms.meca500 import Meca500
+from vla_core.arms.meca500 import euler_rad, Meca500
 from vla_core.errors import VlaError
 from vla_core.execution.executor import ChunkExecutor, ExecutorSettings
 from vla_core.execution.values import TimedChunk
-from vla_core.health import Level
+from vla_core.health import HealthItem, Level
 from vla_core.rotation import euler_to_quat
 from vla_core.safety.gate import SafetyGate
 from vla_core.safety.limits import SafetyLimits
@@ -79,11 +80,7 @@ class Bench:
     def observe(self):
         now_ns = self.clock.now_ns()
         position_m, rotation = self.arm.forward(HOME)
-        from vla_core.arms.meca500 import euler_rad
-
-        self.path.on_state(
-            ArmState(now_ns, HOME, position_m, euler_to_quat(euler_rad(rotation)))
-        )
+        self.path.on_state(ArmState(now_ns, HOME, position_m, euler_to_quat(euler_rad(rotation))))
         self.force_n += 1e-6
         self.path.on_samples(np.array([now_ns]), np.array([self.force_n]))
 
@@ -250,6 +247,14 @@ def test_enable_is_refused_while_the_robot_is_not_ready_with_what_it_says(bench)
         bench.path.enable()
 
 
+def test_a_robot_that_has_just_been_recovered_can_be_enabled_before_its_next_state(bench):
+    bench.robot.now = RobotReport(connected=True, detail='motors are off')
+    bench.observe()
+    bench.robot.now = READY
+    bench.path.enable()
+    assert bench.gate.state is GateState.ENABLED
+
+
 def test_what_was_sent_to_a_robot_that_does_not_take_it_is_not_shown_as_sent(bench):
     bench.moving()
     bench.robot.now = RobotReport(connected=True, detail='off')
@@ -319,8 +324,6 @@ def test_a_wedged_command_thread_can_still_be_stopped_from_outside_and_is_shown(
 
 def test_a_woken_command_thread_does_not_shift_its_grid(bench):
     bench.path._wake.set()
-    import time
-
     begin_ns = time.monotonic_ns()
     assert bench.path._wait(begin_ns) == begin_ns
     assert bench.path.counters.get('woken') == 1
@@ -367,8 +370,6 @@ def test_the_condition_is_what_is_heard_and_then_what_the_robot_says():
 
 
 def test_the_robots_item_is_an_error_when_the_robot_says_so():
-    from vla_core.health import HealthItem
-
     heard = HealthItem('robot', Level.OK, 'states arrive', {})
     assert robot_item(heard, READY).level is Level.OK
     assert robot_item(heard, RobotReport(True, detail='off')).level is Level.WARN

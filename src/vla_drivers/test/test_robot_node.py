@@ -88,9 +88,7 @@ class Operator:
         message = ActionChunk(chunk_id=self.plan.chunk_id)
         message.header.stamp = convert.to_time(now_ns)
         message.header.frame_id = 'base_link'
-        convert.set_chunk_steps(
-            message, self.plan.stamps_ns(now_ns)[: len(delta)], delta
-        )
+        convert.set_chunk_steps(message, self.plan.stamps_ns(now_ns)[: len(delta)], delta)
         return message
 
     def _send_chunk(self):
