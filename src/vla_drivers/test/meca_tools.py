@@ -26,7 +26,7 @@ class Emulator:
     def tip_m(self):
         return np.array(self.truth.wait().tip_m)
 
-    def at_rest(self, timeout_s=2.0):
+    def at_rest(self, timeout_s=5.0):
         """The first sample of truth in which the tip is at rest."""
         return self.truth.wait(lambda sample: sample.tip_speed_m_s < 2e-4, timeout_s)
 
@@ -49,6 +49,7 @@ def emulator():
         '--truth-port': truth,
         '--control-port': orders,
         '--robot-port': state,
+        '--robot-rate': 10,
     }
     words = [str(word) for pair in options.items() for word in pair]
     process = subprocess.Popen(

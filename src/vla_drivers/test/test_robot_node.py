@@ -1,5 +1,10 @@
-"""The robot driver node moving the emulated Meca500 through gate and executor."""
+"""The robot driver node moving the emulated Meca500 through gate and executor.
 
+What has to be seen here must be seen on a machine that is busy with other tests, so the ages are
+wide; how long things take is judged by the whole-system tests.
+"""
+
+import sys
 import threading
 import time
 
@@ -17,6 +22,17 @@ from vla_msgs.msg import ActionChunk, CommandStatus, RobotStatus, SensorBatch
 from vla_ros import convert, qos
 from vla_ros.testing import Listener, overrides, spinning, wait_for
 
+# Wide ages, and half the rates: see above.
+SLOW = {
+    'state_rate_hz': 50.0,
+    'command_rate_hz': 50.0,
+    'chunk_hold_s': 1.0,
+    'sensor_hold_s': 1.0,
+    'state_hold_s': 1.0,
+    'stale_s': 2.0,
+    'silence_s': 1.0,
+    'max_tracking_error_m': 0.02,
+}
 SERVICES = ('enable', 'disable', 'emergency_stop', 'reset', 'recover')
 
 
@@ -116,8 +132,9 @@ class Operator:
 @pytest.fixture
 def running(ros, lab):
     """The node on the emulator, with an operator at it."""
+    sys.setswitchinterval(0.0005)  # as run_node does
     lab.restore()
-    values = {'device': 'mecademic', 'control_port': lab.port}
+    values = {'device': 'mecademic', 'control_port': lab.port, **SLOW}
     node, listener = RobotDriver(parameter_overrides=overrides(**values)), Listener()
     operator = Operator(listener)
     with spinning(node, listener):
@@ -150,3 +167,190 @@ def test_recover_and_enable_let_chunks_move_the_needle_and_the_stream_shows_it(r
     assert operator.call('disable').success
     lab.at_rest()
     operator.wait_command(lambda status: status.gate == 'disabled')
+
+
+def test_a_force_above_its_limit_stops_the_robot_and_it_stays_stopped(running, lab):
+    _, operator = running
+    operator.bring_up()
+    operator.force_n, operator.sensor = 3.0, False
+    operator.send_force(3.0)
+    operator.wait_command(lambda status: status.gate == 'stopped')
+    operator.wait_command(lambda status: 'force_limit' in status.reasons)
+    lab.at_rest()
+    operator.sensor = True
+    answer = operator.call('enable')
+    assert not answer.success and 'reset' in answer.message
+    assert 'force_limit' in operator.call('reset').message
+    operator.force_n = 0.1
+    wait_for(lambda: operator.call('reset').success, 5.0, 'reset')
+    assert operator.call('enable').success
+
+
+def test_a_dead_expert_leaves_the_robot_at_rest_and_the_reason_is_shown(running, lab):
+    _, operator = running
+    operator.bring_up()
+    operator.expert = False
+    operator.wait_command(
+        lambda status: status.result == CommandStatus.HELD and 'chunk_age' in status.reasons
+    )
+    lab.at_rest()
+    operator.expert = True
+    operator.wait_command(lambda status: status.result == CommandStatus.EXECUTED, 'goes on')
+
+
+def test_after_an_emergency_stop_nothing_moves_until_release_reset_and_enable(running, lab):
+    _, operator = running
+    operator.bring_up()
+    operator.stop_topic.publish(Bool(data=True))
+    operator.wait_command(lambda status: status.gate == 'emergency_stop')
+    held_m = np.array(lab.at_rest().tip_m)
+    assert 'release' in operator.call('reset').message
+    assert not operator.call('enable').success
+    operator.stop_topic.publish(Bool(data=False))
+    wait_for(lambda: operator.call('reset').success, 5.0, 'reset')
+    operator.wait_command(lambda status: status.gate == 'disabled')
+    chunks = operator.commands[-1].chunks_total
+    operator.wait_command(lambda status: status.chunks_total > chunks + 3, 'more chunks')
+    assert np.linalg.norm(lab.tip_m() - held_m) < 2e-4
+    assert operator.call('enable').success
+    operator.wait_command(lambda status: status.result == CommandStatus.EXECUTED)
+    assert operator.call('emergency_stop').success
+    lab.at_rest()
+    operator.wait_command(lambda status: status.gate == 'emergency_stop')
+
+
+def test_limits_may_be_tightened_but_not_loosened_while_enabled(running, lab):
+    node, operator = running
+    operator.bring_up()
+
+    def set_speed(value):
+        return node.set_parameters([Parameter('max_speed_m_s', value=value)])[0]
+
+    refused = set_speed(0.2)
+    assert not refused.successful
+    assert 'max_speed_m_s' in refused.reason
+    assert node.get_parameter('max_speed_m_s').value == 0.025
+    assert set_speed(0.002).successful
+    operator.wait_command(
+        lambda status: (
+            status.result == CommandStatus.LIMITED
+            and np.linalg.norm(status.velocity[:3]) == pytest.approx(0.002, abs=1e-5)
+        )
+    )
+    wrong = node.set_parameters([Parameter('box_min_m', value=[0.2])])[0]
+    assert 'expected three numbers' in wrong.reason
+    assert operator.call('disable').success
+    assert set_speed(0.025).successful
+
+
+def test_bad_chunks_are_refused_with_their_reason_and_the_robot_holds(running, lab):
+    _, operator = running
+    operator.bring_up()
+    operator.expert = False
+    nan, huge = operator.plan.delta(), operator.plan.delta()
+    nan[3, 1], huge[:, 0] = np.nan, 0.1
+    for delta, reason in ((nan, 'not_finite'), (huge, 'huge_step'), (nan[:5], 'chunk_shape')):
+        operator.chunks.publish(operator.chunk_message(delta))
+        operator.wait_command(
+            lambda status, reason=reason: any(
+                seen.result == CommandStatus.REFUSED and reason in seen.reasons
+                for seen in operator.commands
+            ),
+            reason,
+        )
+    short = operator.chunk_message()
+    short.delta = short.delta[:10]
+    operator.chunks.publish(short)
+    operator.wait_command(lambda status: status.refused_total >= 4)
+    lab.at_rest()
+    operator.expert = True
+    operator.wait_command(lambda status: status.result == CommandStatus.EXECUTED, 'goes on')
+
+
+def test_a_robot_error_is_published_and_nothing_resets_it_but_recover(running, lab):
+    _, operator = running
+    operator.bring_up()
+    lab.orders.robot_error()
+    operator.wait_status(lambda status: status.state == RobotStatus.ERROR)
+    assert operator.status[-1].error_code > 0
+    assert operator.status[-1].recovery_needed
+    operator.wait_command(lambda status: status.gate == 'stopped')
+    assert 'robot_error' in operator.call('reset').message
+    assert not operator.call('enable').success
+    assert lab.truth.wait().error != 0
+    assert operator.call('recover').success
+    held_m = lab.tip_m()
+    operator.wait_status(lambda status: status.state == RobotStatus.CONNECTED)
+    assert not operator.status[-1].enabled
+    assert np.linalg.norm(lab.tip_m() - held_m) < 2e-4
+    operator.bring_up()
+
+
+def test_power_loss_is_seen_reading_comes_back_and_moving_does_not(running, lab):
+    _, operator = running
+    operator.bring_up()
+    lab.orders.power(False)
+    operator.wait_command(lambda status: 'state_age' in status.reasons)
+    operator.wait_status(lambda status: status.state == RobotStatus.DISCONNECTED)
+    operator.wait_command(lambda status: status.gate == 'stopped')
+    assert operator.status[-1].recovery_needed
+    assert 'not connected' in operator.call('recover').message
+    lab.orders.power(True)
+    operator.wait_status(lambda status: status.state == RobotStatus.NOT_READY, 'reads again')
+    held_m = lab.tip_m()
+    assert operator.status[-1].recovery_needed
+    assert not operator.call('enable').success
+    operator.call('reset')
+    assert not operator.call('enable').success
+    assert np.linalg.norm(lab.tip_m() - held_m) < 2e-4
+    operator.bring_up()
+
+
+def test_a_wedged_command_thread_does_not_keep_the_robot_moving(running, lab):
+    node, operator = running
+    operator.bring_up()
+    release = threading.Event()
+    device = node._device
+    send, device.send_velocity = device.send_velocity, lambda velocity: release.wait(20.0)
+    try:
+        lab.at_rest()
+
+        def shown():
+            statuses = (s for array in operator.diagnostics[-2:] for s in array.status)
+            return any('commands' in s.name and 'stuck' in s.message for s in statuses)
+
+        wait_for(shown, 5.0, 'diagnostics')
+    finally:
+        device.send_velocity = send
+        release.set()
+
+
+def test_deactivating_the_driver_stops_the_robot_and_it_comes_back_disabled(running, lab):
+    node, operator = running
+    operator.bring_up()
+    node.trigger_deactivate()
+    lab.at_rest()
+    answer = operator.call('enable')
+    assert not answer.success and 'not active' in answer.message
+    node.trigger_activate()
+    operator.wait_command(lambda status: status.gate == 'disabled')
+    assert operator.commands[-1].chunks_total < 100
+    operator.bring_up()
+
+
+def test_a_dead_man_switch_must_be_held_down_where_it_is_required(running, lab):
+    node, operator = running
+    operator.bring_up()
+    assert node.set_parameters([Parameter('dead_man_required', value=True)])[0].successful
+    operator.wait_command(lambda status: 'dead_man' in status.reasons)
+    publisher = operator.listener.create_publisher(Bool, 'robot/dead_man', qos.STATUS)
+    wait_for(
+        lambda: (
+            publisher.publish(Bool(data=True))
+            or operator.commands[-1].result == CommandStatus.EXECUTED
+        ),
+        10.0,
+        'moves while it is held',
+    )
+    operator.wait_command(lambda status: 'dead_man' in status.reasons, 'released')
+    lab.at_rest()

@@ -7,8 +7,10 @@ the hooks. It deliberately knows nothing about processes and exit codes; that is
 """
 
 from collections.abc import Callable, Sequence
+import inspect
 import threading
 
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile
@@ -146,8 +148,13 @@ class VlaLifecycleNode(LifecycleNode):
         return subscription
 
     def add_service(self, service_type, name: str, callback: Callable):
-        """Create a service that cleanup destroys. It also answers while the node is inactive."""
-        service = self.create_service(service_type, name, callback)
+        """Create a service that cleanup destroys. It also answers while the node is inactive.
+
+        A callback that is a coroutine gets a callback group of its own: while it waits, the other
+        callbacks of the node go on.
+        """
+        group = ReentrantCallbackGroup() if inspect.iscoroutinefunction(callback) else None
+        service = self.create_service(service_type, name, callback, callback_group=group)
         self._managed.append((self.destroy_service, service))
         return service
 

@@ -46,7 +46,10 @@ def report_of(
     code, error = 0, ''
     if status.error_status:
         code = int(status.error_code or errors.code or 0)
-        error = f'robot error {errors.text or status.error_msg or code}'
+        what = (
+            errors.text or status.error_msg or (f'{code}' if code else 'from before it was read')
+        )
+        error = f'robot error {what}'
     elif stopped:
         error = _stop_text(safety)
     report = RobotReport(

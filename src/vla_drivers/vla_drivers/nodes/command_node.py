@@ -204,10 +204,11 @@ class CommandNode:
             )
         elif key != self._logged:
             self._logged = key
-            log = self._node.get_logger()
-            (log.error if stopped else log.info)(
-                f'gate {report.gate}' + (f': {reasons}' if stopped else '')
-            )
+            # Two calls: rclpy allows one severity for one line of code.
+            if stopped:
+                self._node.get_logger().error(f'gate {report.gate}: {reasons}')
+            else:
+                self._node.get_logger().info(f'gate {report.gate}')
 
     # Limits as parameters ------------------------------------------------------------------------
 
