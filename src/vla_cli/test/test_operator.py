@@ -179,7 +179,7 @@ def test_interrupt_cancels_the_goal(server):
         assert link.execute('insert', 0.0, interrupt).outcome == 'CANCELED'
 
 
-def test_task_server_that_goes_away_is_said(short, monkeypatch):
+def test_task_server_that_goes_away_is_said(monkeypatch):
     monkeypatch.setattr(link_module, 'CANCEL_S', 0.3)
     node = TaskServer()
     with OperatorLink() as link:
