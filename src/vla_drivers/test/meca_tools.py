@@ -28,7 +28,10 @@ class Emulator:
 
     def at_rest(self, timeout_s=5.0):
         """The first sample of truth in which the tip is at rest."""
-        return self.truth.wait(lambda sample: sample.tip_speed_m_s < 2e-4, timeout_s)
+        try:
+            return self.truth.wait(lambda sample: sample.tip_speed_m_s < 2e-4, timeout_s)
+        except StaleDataError:
+            raise AssertionError(f'not at rest: {self.truth.newest()}') from None
 
     def restore(self):
         """What a test has pressed or switched off."""

@@ -130,6 +130,7 @@ class CommandPath:
         report = self.device.report()
         if not report.ready:
             raise VlaError(f'not enabled: robot is not ready: {report.detail}')
+        self._refresh_state()
         self.executor.clear()
         self.gate.enable(self._now_ns())
 
@@ -145,6 +146,7 @@ class CommandPath:
 
     def reset(self) -> None:
         """Leave a latched stop; VlaError while its cause stands."""
+        self._refresh_state()
         self.executor.clear()
         self.gate.reset()
         self._wake.set()

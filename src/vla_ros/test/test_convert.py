@@ -9,6 +9,7 @@ import pytest
 from sensor_msgs.msg import CompressedImage
 
 from vla_core.errors import WireFormatError
+from vla_core.freshness import Reaction
 from vla_msgs.msg import ActionChunk, SensorBatch, VLFeatures
 from vla_ros import convert
 
@@ -74,6 +75,43 @@ def test_a_chunk_survives_the_round_trip():
     assert (back == delta).all()
     with pytest.raises(ValueError, match='step stamps'):
         convert.set_chunk_steps(message, stamps_ns[:3], delta)
+
+
+def test_a_chunk_for_the_gate_has_all_that_the_gate_judges():
+    delta = np.arange(48, dtype=np.float64).reshape(8, 6)
+    message = ActionChunk(
+        chunk_id=7,
+        reaction=ActionChunk.MARK,
+        reasons=['images: old'],
+        checkpoint_hash='a',
+        contract_hash='b',
+        committed_steps=2,
+    )
+    message.header.stamp, message.header.frame_id = convert.to_time(5), 'base_link'
+    convert.set_chunk_steps(message, range(8), delta)
+    chunk = convert.timed_chunk(message)
+    assert (chunk.chunk_id, chunk.made_ns, chunk.frame) == (7, 5, 'base_link')
+    assert (chunk.reaction, chunk.reasons) == (Reaction.MARK, ('images: old',))
+    assert (chunk.checkpoint_hash, chunk.contract_hash, chunk.committed_steps) == ('a', 'b', 2)
+    assert chunk.step_stamps_ns.tolist() == list(range(8))
+    assert (chunk.delta == delta).all()
+
+
+@pytest.mark.parametrize(
+    ('steps', 'dims', 'numbers'), [(8, 6, 10), (0, 0, 6), (8, 0, 0), (3, 7, 0)]
+)
+def test_a_malformed_chunk_is_handed_on_for_the_gate_to_refuse(steps, dims, numbers):
+    message = ActionChunk(dims=dims, delta=[0.0] * numbers, reaction=200)
+    message.step_stamps = convert.to_times(range(steps))
+    chunk = convert.timed_chunk(message)
+    assert chunk.delta.shape != (8, 6)
+    assert chunk.reaction is Reaction.STOP
+
+
+def test_joint_speeds_are_passed_on_where_they_are_measured():
+    message = convert.joint_state(7, ['a'], np.array([0.1]), np.array([0.5]))
+    assert list(message.velocity) == [0.5]
+    assert list(convert.joint_state(7, ['a'], np.array([0.1])).velocity) == []
 
 
 def test_joints_and_pose_survive_the_round_trip():

@@ -7,7 +7,9 @@ from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 import pytest
+from rclpy.task import Future
 from std_msgs.msg import String
+from std_srvs.srv import Trigger
 
 from vla_core.errors import DeviceError
 from vla_core.health import HealthItem, Level
@@ -172,3 +174,31 @@ def test_an_attribute_of_rclpy_cannot_be_overwritten_by_a_subclass(ros):
 def test_overriding_a_transition_callback_of_rclpy_is_refused():
     with pytest.raises(TypeError, match='implement configure'):
         type('Wrong', (VlaLifecycleNode,), {'on_configure': lambda self, state: None})
+
+
+def test_a_service_that_waits_does_not_hold_up_the_rest_of_its_node(ros):
+    done = []
+
+    class Waiting(Example):
+        def configure(self):
+            super().configure()
+            self.add_service(Trigger, 'slow', self._slow)
+
+        async def _slow(self, request, response):
+            self.future = Future(executor=self.executor)
+            response.success = await self.future
+            return response
+
+    node, listener = Waiting(), Listener()
+    words = listener.hear(String, 'words', qos.STATUS)
+    client = listener.create_client(Trigger, 'slow')
+    with spinning(node, listener):
+        assert client.wait_for_service(10.0)
+        client.call_async(Trigger.Request()).add_done_callback(done.append)
+        wait_for(lambda: hasattr(node, 'future'))
+        heard = len(words)
+        wait_for(lambda: len(words) > heard + 3, what='the timer goes on')
+        assert not done
+        node.future.set_result(True)
+        wait_for(lambda: done)
+    assert done[0].result().success

@@ -18,14 +18,13 @@ from vla_core.errors import DeviceError, StaleDataError
 from vla_core.rotation import rotvec_to_quat
 from vla_core.timebase import NS
 from vla_sim.meca.frames import rotation_vector
+from vla_sim.options import DEFAULT_TRUTH_PORT, SimOptions
 from vla_sim.shared import SharedState, STEP_NS
 
 if TYPE_CHECKING:
-    from vla_sim.options import SimOptions
     from vla_sim.world import World
 
 RATE_HZ = 100
-DEFAULT_PORT = 5557
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class TruthSample:
 class TruthPublisher:
     """Publishes the world's truth; lives in the world process, single-threaded."""
 
-    def __init__(self, options: 'SimOptions', shared: SharedState, world: 'World') -> None:
+    def __init__(self, options: SimOptions, shared: SharedState, world: 'World') -> None:
         """Bind the port, if it is not 0; DeviceError with one clear line if it is taken."""
         self._shared, self._world = shared, world
         self._start_ns = self._index = 0
@@ -178,7 +177,7 @@ class TruthClient:
     A condition guards the newest sample.
     """
 
-    def __init__(self, port: int = DEFAULT_PORT) -> None:
+    def __init__(self, port: int = DEFAULT_TRUTH_PORT) -> None:
         self._newest: TruthSample | None = None
         self._changed = threading.Condition()
         self._stop = threading.Event()

@@ -95,6 +95,7 @@ class CommandNode:
         """Bring the robot to rest and end the command thread."""
         if self.path is not None:
             self.path.finish()
+            self._device.stop()  # from here, too: the command thread might be stuck
 
     def forget(self) -> None:
         """The command thread has ended."""

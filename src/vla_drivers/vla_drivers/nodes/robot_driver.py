@@ -23,7 +23,7 @@ from vla_drivers.nodes.command_node import CommandNode
 from vla_drivers.nodes.device_node import DeviceNode
 from vla_drivers.nodes.robot_messages import robot_status, state_only_status
 from vla_drivers.nodes.robot_parameters import check, Parameters
-from vla_drivers.robot_stream import RobotLimits, RobotStream
+from vla_drivers.robot_stream import Condition, RobotLimits, RobotStream
 from vla_msgs.msg import ActionChunk, CommandStatus, RobotStatus
 from vla_ros import convert, qos
 from vla_ros.spin import run_node
@@ -147,9 +147,16 @@ class RobotDriver(DeviceNode):
         changed = self._published != state
         if changed or now_s - self._published_steady_s >= STATUS_PERIOD_S:
             if self._published is None or self._published[:2] != state[:2]:
-                self.get_logger().info(f'robot {condition.name.lower()}: {detail}')
+                self._log(condition, detail)
             self._published, self._published_steady_s = state, now_s
             self._publish_status(robot_status(condition, detail, seen, report), gate)
+
+    def _log(self, condition: Condition, detail: str) -> None:
+        text = f'robot {condition.name.lower()}: {detail}'
+        if condition in (Condition.CONNECTED, Condition.NOT_READY):
+            self.get_logger().info(text)
+        else:
+            self.get_logger().warning(text)
 
     def _gate(self) -> GateState:
         path = self._commands.path if self._commands is not None else None
