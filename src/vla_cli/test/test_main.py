@@ -76,7 +76,7 @@ def test_dry_run_prints_the_commands_and_starts_nothing(capsys):
     code, out, _ = run(capsys, 'up', '--dry-run', '--no-sim', '--set', 'robot_driver.port=7')
     assert code == 0
     assert 'port:=7' in out and 'vla_sim' not in out
-    assert len(out.splitlines()) == 5
+    assert len(out.splitlines()) == 6
 
 
 def test_help_imports_neither_ros_nor_torch_nor_numpy():

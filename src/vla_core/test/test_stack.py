@@ -15,6 +15,7 @@ arguments:
   checkpoint: {description: c}
   port: {type: int, default: 7, description: p}
   more: {type: words, description: m}
+  log: {default: info, choices: [debug, info], description: l}
 environment: {PROFILE: $(share)/dds.xml, RMW: fast}
 nodes:
   - name: sim

@@ -23,6 +23,8 @@ _GRAVITY = ('ERROR', 'STALE', 'WARN')
 # Words in a counter's key that mean that data was lost. Late, duplicated or overwritten data is no
 # loss: the first two are in the diagnostics, the last is what a slow model does by design.
 LOSS_WORDS = ('lost', 'rejected', 'dropped', 'malformed', 'refused')
+# Items that count what the gate refused: no data was lost, and it is shown by itself.
+OPERATION = ('gate', 'commands', 'task')
 
 
 class Model:
@@ -175,6 +177,8 @@ class Model:
     def _losses(self) -> dict[str, int]:
         losses: dict[str, int] = {}
         for record in self._diagnostics.values():
+            if record.name.rpartition(': ')[2] in OPERATION:
+                continue
             for key, value in record.values.items():
                 if any(word in key.split('_') for word in LOSS_WORDS):
                     losses[f'{record.name.rpartition("/")[2]} {key}'] = _integer(value)

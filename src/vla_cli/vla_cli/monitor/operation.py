@@ -1,4 +1,4 @@
-"""The command path and the goal as the monitor shows them: newest status, newest feedback, outcomes.
+"""The command path and the goal as the monitor shows them: newest status, feedback, outcomes.
 
 Part of the monitor's model, fed and asked by its one thread. No ROS.
 """

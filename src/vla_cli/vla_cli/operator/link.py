@@ -6,6 +6,7 @@ decides nothing: the driver and the task server do.
 """
 
 from collections.abc import Callable
+import math
 import time
 
 import rclpy
@@ -119,21 +120,35 @@ class OperatorLink:
             ExecuteTask.Goal(instruction=instruction, timeout_s=timeout_s),
             feedback_callback=lambda message: tell(progress_record(message.feedback)),
         )
-        if not self._wait(sent.done, ANSWER_S):
+        interrupted = self._interrupted(sent.done, ANSWER_S)
+        if interrupted:
+            self._wait(sent.done, ANSWER_S)
+        if not sent.done():
             raise VlaError(f'execute_task: no answer within {ANSWER_S:g} s')
         handle = sent.result()
         if not handle.accepted:
             raise VlaError('execute_task: rejected, as task_node is not active')
         result = handle.get_result_async()
-        try:
-            ended = self._wait(result.done, float('inf'), lambda: stop() or self._gone())
-        except KeyboardInterrupt:
-            ended = False
-        if not ended:
+        if not interrupted:
+            self._interrupted(result.done, math.inf, lambda: stop() or self._gone())
+        if not result.done():
             handle.cancel_goal_async()
             if not self._wait(result.done, CANCEL_S, stop):
                 raise VlaError('execute_task: the task server is gone; vla robot disable')
         return goal_end(result.result().result)
+
+    def _interrupted(
+        self,
+        condition: Callable[[], bool],
+        timeout_s: float,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """Wait as `_wait` does; True when Ctrl-C ended it."""
+        try:
+            self._wait(condition, timeout_s, stop)
+        except KeyboardInterrupt:
+            return True
+        return False
 
     def _gone(self) -> bool:
         assert self._actions is not None

@@ -8,6 +8,8 @@ there and goes on when a person has reset.
 from collections.abc import Callable
 import threading
 
+from rclpy.executors import ExternalShutdownException, ShutdownException
+
 from vla_cli.operator.link import OperatorLink
 from vla_core.errors import VlaError
 
@@ -40,15 +42,19 @@ class Performance:
         return self._note
 
     def _run(self) -> None:
-        with self._make_link() as link:
-            self._until_done(lambda: self._recover(link), link)
-            while not self._stop.is_set():
-                for instruction in (INSERT, RETRACT):
-                    self._until_done(lambda: self._enable(link), link)
-                    if self._stop.is_set():
-                        return
-                    self._until_done(lambda task=instruction: self._execute(link, task), link)
-                    link.spin(PAUSE_S, self._stop.is_set)
+        try:
+            with self._make_link() as link:
+                self._perform(link)
+        except (ExternalShutdownException, ShutdownException):
+            self._note = 'ended'  # Ctrl-C ends every ROS context of the process
+
+    def _perform(self, link: OperatorLink) -> None:
+        self._until_done(lambda: self._recover(link), link)
+        while not self._stop.is_set():
+            for instruction in (INSERT, RETRACT):
+                self._until_done(lambda: self._enable(link), link)
+                self._until_done(lambda task=instruction: self._execute(link, task), link)
+                link.spin(PAUSE_S, self._stop.is_set)
 
     def _until_done(self, action: Callable[[], None], link: OperatorLink) -> None:
         """Try until it works: at the start the processes come up one after another."""

@@ -1,0 +1,105 @@
+"""What the demo's operator does, with a link that only writes down."""
+
+import threading
+
+import pytest
+
+from vla_cli.operator.performance import INSERT, Performance, RETRACT
+from vla_cli.operator.records import GoalEnd, OperatorStatus
+from vla_cli.records import CommandRecord, RobotRecord
+from vla_core.errors import VlaError
+from vla_ros.testing import wait_for
+
+READY = RobotRecord('not ready', device='mecademic')
+
+
+class FakeLink:
+    """Remembers the calls; `fail` maps a call to how often it fails first."""
+
+    def __init__(self, **fail):
+        self.fail = fail
+        self.calls = []
+        self.robot = READY
+        self.end = GoalEnd('SUCCESS', 'done', 12.0, 0.3)
+        self.closed = threading.Event()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self.closed.set()
+
+    def _do(self, name):
+        self.calls.append(name)
+        if self.fail.get(name, 0):
+            self.fail[name] -= 1
+            raise VlaError(f'{name} says no')
+
+    def status(self):
+        return OperatorStatus(self.robot, None)
+
+    def call(self, name, stop):
+        self._do(name)
+        return 'ok'
+
+    def execute(self, instruction, timeout_s, stop):
+        self._do(instruction)
+        return self.end
+
+    def spin(self, seconds, stop):
+        threading.Event().wait(0.001)
+
+
+def calls_of(link, count):
+    with Performance(lambda: link) as performance:
+        wait_for(lambda: len(link.calls) >= count)
+        note = performance.note()
+    assert link.closed.is_set()
+    return link.calls[:count], note
+
+
+def test_it_recovers_once_and_enables_before_every_goal():
+    calls, _ = calls_of(FakeLink(), 9)
+    goals = ['enable', INSERT, 'enable', RETRACT]
+    assert calls == ['recover', *goals, *goals]
+
+
+def test_what_fails_is_tried_again_and_said():
+    calls, _ = calls_of(FakeLink(recover=2, enable=3), 6)
+    assert calls == ['recover'] * 3 + ['enable'] * 3
+    link = FakeLink(enable=10**6)
+    assert 'enable says no' in calls_of(link, 4)[1]
+
+
+def test_it_waits_for_a_robot_that_is_not_there():
+    link = FakeLink()
+    link.robot = RobotRecord('disconnected', device='mecademic')
+    with Performance(lambda: link) as performance:
+        wait_for(lambda: 'waiting' in performance.note())
+        assert not link.calls
+        link.robot = READY
+        wait_for(lambda: 'recover' in link.calls)
+
+
+def test_status_for_a_person_names_state_gate_reason_and_what_to_do():
+    command = CommandRecord(
+        1, 'stopped', 'STOPPED', ('force_limit',), (1.3,), (1.0,), force_n=1.31
+    )
+    robot = RobotRecord(
+        'error', 'collision: see the robot', 'mecademic', 99.6, 1012, True, True, True
+    )
+    text = '\n'.join(OperatorStatus(robot, command).lines())
+    for expected in ('error', '1012', 'recover', 'stopped', 'force_limit 1.3/1', '1.31 N'):
+        assert expected in text
+
+
+def test_status_of_a_device_without_commands_says_so():
+    text = '\n'.join(OperatorStatus(RobotRecord('connected', device='legacy'), None).lines())
+    assert 'takes no commands' in text
+
+
+@pytest.mark.parametrize(('outcome', 'success'), [('SUCCESS', True), ('GATE_STOP', False)])
+def test_end_of_a_goal_says_outcome_detail_time_and_force(outcome, success):
+    end = GoalEnd(outcome, 'the reason', 12.34, 0.456)
+    assert end.success is success
+    assert end.line() == f'{outcome}: the reason (12.3 s, largest force 0.46 N)'
