@@ -7,7 +7,7 @@ import socket
 
 import psutil
 import pytest
-from wire_tools import alive, family, free_port, receiving, running, start, wait_for
+from wire_tools import alive, family, free_port, receiving, robot_ports, running, start, wait_for
 import zmq
 
 from vla_core.wire import oct_force
@@ -20,6 +20,7 @@ def ports():
         f'--robot-port={free_port()}',
         f'--camera-port={free_port()}',
         f'--sensor-port={free_port()}',
+        *robot_ports(),
     )
 
 

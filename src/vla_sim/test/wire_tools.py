@@ -21,6 +21,15 @@ def wait_for(condition, timeout_s=20.0, what='condition'):
         time.sleep(0.02)
 
 
+def robot_ports():
+    """Options with free ports for the emulated Meca500, and no port for the truth."""
+    return (
+        f'--meca-control-port={free_port()}',
+        f'--meca-monitor-port={free_port()}',
+        '--truth-port=0',
+    )
+
+
 def free_port(kind=socket.SOCK_STREAM):
     with socket.socket(socket.AF_INET, kind) as probe:
         probe.bind(('127.0.0.1', 0))
@@ -62,6 +71,7 @@ class Receiver:
             f'--robot-port={self.robot_port}',
             f'--camera-port={self.camera_port}',
             f'--sensor-port={self.sensor_port}',
+            *robot_ports(),
         )
 
     def _take_zmq(self, source, sink):

@@ -5,8 +5,8 @@
 simple shapes of about the right size. Deliberately without contact geometry: `tissue` makes the
 needle's forces, and nothing in the scripted motion comes near the table.
 
-Actuators: position servos, kp 500 / kv 50 (J1-J3) and 200 / 20 (J4-J6), +-10 N m (legacy
-simulator). Gravity is compensated on the arm, as its controller does.
+Actuators: position servos, kp 500 / kv 50 (J1-J3) and 200 / 20 (J4-J6) (legacy
+simulator; its +-10 N m would saturate in the fastest moves of a commanded arm). Gravity is compensated on the arm, as its controller does.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from vla_core.arms import meca500 as kin
 ARM_JOINTS = tuple(f'joint{i}' for i in range(1, 7))
 SERVO_KP = np.array([500.0, 500.0, 500.0, 200.0, 200.0, 200.0])
 SERVO_KV = np.array([50.0, 50.0, 50.0, 20.0, 20.0, 20.0])
-SERVO_LIMIT_NM = 10.0
+SERVO_LIMIT_NM = 60.0  # a saturated servo's damping would be explicit, and chatter at 2 ms
 
 NEEDLE_RADIUS_M = 0.0006  # thicker than a 25-gauge needle (0.26 mm), so that it is seen at 640x360
 _BACK_M = kin.FLANGE_M + kin.TOOL_TIP_M - kin.NEEDLE_LENGTH_M

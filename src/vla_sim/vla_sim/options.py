@@ -5,7 +5,7 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from vla_core.errors import closest, ConfigError, VlaError
@@ -13,6 +13,7 @@ from vla_core.wire.oct_force import MAX_RECORDS
 from vla_sim.faults import Fault, KINDS, parse_fault, TARGETS
 
 DEVICES = ('robot', 'cameras', 'sensor')
+DEFAULT_TRUTH_PORT = 5557
 
 
 class UsageError(VlaError):
@@ -32,7 +33,7 @@ class SimOptions:
     sensor_port: int = 9999
     meca_control_port: int = 10000
     meca_monitor_port: int = 10001
-    truth_port: int = 5557
+    truth_port: int | None = None  # None: DEFAULT_TRUTH_PORT if commanded, else off
     control_port: int = 0
     robot_rate: float = 100.0
     camera_rate: float = 5.0
@@ -80,6 +81,9 @@ def parse(argv: Sequence[str] | None = None) -> SimOptions:
         if name in SimOptions.__dataclass_fields__
     }
     options = SimOptions(**{**fields, 'faults': found})
+    if options.truth_port is None:
+        port = DEFAULT_TRUTH_PORT if options.commanded else 0
+        options = replace(options, truth_port=port)
     _check(options)
     return options
 
@@ -92,7 +96,13 @@ _NUMBERS = (
     ('sensor-port', int, 'PORT', 'UDP'),
     ('meca-control-port', int, 'PORT', "the Meca500's commands, TCP, bound"),
     ('meca-monitor-port', int, 'PORT', "the Meca500's real-time stream, TCP, bound"),
-    ('truth-port', int, 'PORT', 'what only a simulator knows, ZMQ PUB on loopback, 0 = off'),
+    (
+        'truth-port',
+        int,
+        'PORT',
+        f'what only a simulator knows, ZMQ PUB on loopback (default {DEFAULT_TRUTH_PORT} with a '
+        'commanded arm, else off; 0 = off)',
+    ),
     ('control-port', int, 'PORT', 'live faults, ZMQ REP on loopback, 0 = off'),
     ('robot-rate', float, 'HZ', 'states a second'),
     ('camera-rate', float, 'HZ', 'triggers a second'),

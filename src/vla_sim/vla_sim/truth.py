@@ -18,14 +18,13 @@ from vla_core.errors import DeviceError, StaleDataError
 from vla_core.rotation import rotvec_to_quat
 from vla_core.timebase import NS
 from vla_sim.meca.frames import rotation_vector
+from vla_sim.options import DEFAULT_TRUTH_PORT, SimOptions
 from vla_sim.shared import SharedState, STEP_NS
 
 if TYPE_CHECKING:
-    from vla_sim.options import SimOptions
     from vla_sim.world import World
 
 RATE_HZ = 100
-DEFAULT_PORT = 5557
 
 
 @dataclass(frozen=True)
@@ -68,10 +67,17 @@ class TruthSample:
 class TruthPublisher:
     """Publishes the world's truth; lives in the world process, single-threaded."""
 
-    def __init__(self, options: 'SimOptions', shared: SharedState, world: 'World') -> None:
+    def __init__(self, options: SimOptions, shared: SharedState, world: 'World') -> None:
         """Bind the port, if it is not 0; DeviceError with one clear line if it is taken."""
         self._shared, self._world = shared, world
         self._start_ns = self._index = 0
+        scene = world.lab.scene
+        self._fixed = {
+            'opening_m': scene.opening_m.tolist(),
+            'axis': scene.axis.tolist(),
+            'trocar_quat': _quat(scene.trocar_rotation),
+            'tissue_depth_m': scene.tissue_depth_m,
+        }
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         if options.truth_port:
             self._context = zmq.Context()
@@ -102,7 +108,8 @@ class TruthPublisher:
             joint_rad=joint_rad.tolist(),
             joint_rad_s=joint_rad_s.tolist(),
             tip_speed_m_s=speed,
-            **_scene(lab),
+            **self._fixed,
+            **_needle(lab),
             commanded_speed_m_s=speed
             if robot is None
             else _tip_speed(robot.arm.joint_rad, robot.arm.joint_rad_s),
@@ -123,15 +130,11 @@ class TruthPublisher:
             self._context.destroy(linger=0)
 
 
-def _scene(lab: Any) -> dict[str, Any]:
-    truth, scene = lab.truth(), lab.scene
+def _needle(lab: Any) -> dict[str, Any]:
+    truth = lab.truth()
     return {
         'tip_m': truth.tip_m.tolist(),
         'tip_quat': _quat(truth.tip_rotation),
-        'opening_m': scene.opening_m.tolist(),
-        'axis': scene.axis.tolist(),
-        'trocar_quat': _quat(scene.trocar_rotation),
-        'tissue_depth_m': scene.tissue_depth_m,
         'depth_m': truth.depth_m,
         'radial_m': truth.radial_m,
         'angle_rad': truth.angle_rad,
@@ -150,7 +153,7 @@ def _quat(rotation: Any) -> list[float]:
 
 
 def _tip_speed(joint_rad: Any, joint_rad_s: Any) -> float:
-    if not joint_rad_s.any():
+    if np.abs(joint_rad_s).max() < 1e-9:
         return 0.0
     return float(np.linalg.norm(kin.jacobian(joint_rad)[:3] @ joint_rad_s))
 
@@ -174,7 +177,7 @@ class TruthClient:
     A condition guards the newest sample.
     """
 
-    def __init__(self, port: int = DEFAULT_PORT) -> None:
+    def __init__(self, port: int = DEFAULT_TRUTH_PORT) -> None:
         self._newest: TruthSample | None = None
         self._changed = threading.Condition()
         self._stop = threading.Event()
@@ -221,10 +224,15 @@ class TruthClient:
                     return sample
                 left_s = deadline_s - time.monotonic()
                 if left_s <= 0 or not self._changed.wait(left_s):
-                    raise StaleDataError(
-                        f'no such truth from the simulator on port {self._port} within '
-                        f'{timeout_s:g} s: is it running with this --truth-port?'
-                    )
+                    raise StaleDataError(self._missing(seen, timeout_s))
+
+    def _missing(self, before: TruthSample | None, timeout_s: float) -> str:
+        if self._newest is before:
+            return (
+                f'no truth from the simulator on port {self._port} within {timeout_s:g} s: is it '
+                'running with this --truth-port?'
+            )
+        return f'what was waited for did not become true within {timeout_s:g} s: {self._newest}'
 
     def close(self) -> None:
         """End the thread."""

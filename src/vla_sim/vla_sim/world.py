@@ -91,6 +91,7 @@ class World:
         self.lab.drive(robot.arm.joint_rad, robot.arm.joint_rad_s)
         robot.measured_rad = self.lab.joint_rad + ENCODER_NOISE_RAD * self._rng.standard_normal(6)
         robot.measured_rad_s = self.lab.joint_rad_s
+        self.meca.after_step()
 
     def _write(self) -> None:
         self.lab.write_state(self._state, scripted=self.meca is None)

@@ -38,6 +38,15 @@ def free_ports() -> dict[str, int]:
     return ports
 
 
+def tcp_ports(count: int) -> list[int]:
+    """Return free TCP ports, all different."""
+    held = [socket.create_server(('127.0.0.1', 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in held]
+    for each in held:
+        each.close()
+    return ports
+
+
 def run_vla(
     *arguments: str, timeout_s: float = 60.0, **environment
 ) -> subprocess.CompletedProcess:
@@ -61,7 +70,13 @@ class Lab:
         self.run_dir = run_dir
         self.ports = free_ports()
         run_dir.mkdir(parents=True)
-        ports = ' '.join(f'--{device}-port {port}' for device, port in self.ports.items())
+        # The simulated robot's own ports and those of the simulator itself.
+        self.sim_ports = dict(
+            zip(('meca-control', 'meca-monitor', 'truth', 'control'), tcp_ports(4))
+        )
+        ports = ' '.join(
+            f'--{name}-port {port}' for name, port in {**self.ports, **self.sim_ports}.items()
+        )
         settings = [f'--set={device}_driver.port={port}' for device, port in self.ports.items()]
         ros_domain()
         self.output = (run_dir / 'up.log').open('wb')

@@ -112,7 +112,10 @@ def jacobian(joint_rad: Array, tool_m: float = TOOL_TIP_M) -> Array:
         [shoulder[:, 2], shoulder[:, 1], upper[:, 1], fore[:, 0], roll[:, 1], wrist[:, 0]]
     )
     arms = tip - np.stack([base, base, elbow, centre, centre, centre])
-    return np.concatenate([np.cross(axes, arms), axes], axis=1).T
+    # np.cross, written out: a tenth of its time on six rows.
+    after, before = [1, 2, 0], [2, 0, 1]
+    linear = axes[:, after] * arms[:, before] - axes[:, before] * arms[:, after]
+    return np.concatenate([linear, axes], axis=1).T
 
 
 def inverse(position_m: Array, rotation: Array, tool_m: float = TOOL_TIP_M) -> Array:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vla_core.execution.values import TimedChunk
 from vla_core.freshness import FUTURE_TOLERANCE_S, Reaction
 from vla_core.safety.limits import SafetyLimits
-from vla_core.safety.rules import NAN
+from vla_core.safety.rules import numbers
 from vla_core.safety.values import Intervention
 from vla_core.timebase import NS, s_to_ns
 
@@ -50,8 +50,8 @@ class Admission:
         found += self._check_origin(chunk)
         if not found:
             self._remember(chunk)
-            if chunk.reaction >= Reaction.HOLD:
-                word = Reaction(chunk.reaction).name.lower()
+            if chunk.reaction not in (Reaction.USE, Reaction.MARK):
+                word = 'stop' if chunk.reaction == Reaction.STOP else 'hold'
                 found = (Intervention(f'upstream_{word}'),)
         return found
 
@@ -129,14 +129,13 @@ def check_content(chunk: TimedChunk, limits: SafetyLimits) -> tuple[Intervention
     found: tuple[Intervention, ...] = ()
     if chunk.frame != limits.base_frame:
         found += (Intervention('frame'),)
-    delta = np.asarray(chunk.delta)
     shape = (limits.chunk_steps, 6)
-    if delta.shape != shape or not np.issubdtype(delta.dtype, np.number):
-        steps = float(delta.shape[0]) if delta.ndim else 0.0
+    if np.shape(chunk.delta) != shape:
+        steps = float((np.shape(chunk.delta) or (0,))[0])
         return (*found, Intervention('chunk_shape', steps, float(limits.chunk_steps)))
-    bad = int(np.count_nonzero(~np.isfinite(delta)))
-    if bad:
-        return (*found, Intervention('not_finite', float(bad), 0.0))
+    delta = numbers(chunk.delta, shape)
+    if delta is None:
+        return (*found, Intervention('not_finite'))
     return found + _check_steps(delta, limits)
 
 
@@ -177,12 +176,3 @@ def _check_stamps(chunk: TimedChunk, limits: SafetyLimits) -> tuple[Intervention
     if not -tolerance_ns <= lead_ns <= period_ns + tolerance_ns:
         return (Intervention('step_stamps', lead_ns / NS, limits.step_period_s),)
     return ()
-
-
-def stopping(found: tuple[Intervention, ...], chunk: TimedChunk) -> Intervention | None:
-    """The intervention that stops the robot: upstream asked for it, however the chunk is made."""
-    if chunk.reaction == Reaction.STOP:
-        return next((w for w in found if w.kind == 'upstream_stop'), None) or Intervention(
-            'upstream_stop', NAN, NAN
-        )
-    return None

@@ -158,7 +158,8 @@ def rises(times_ns: Stamps, force_n: Array, newest: int, window_s: float) -> Arr
     ends = np.arange(max(0, len(times) - newest), len(times))
     begins = np.searchsorted(times, times[ends] - s_to_ns(window_s), side='right') - 1
     ends, begins = ends[begins >= 0], begins[begins >= 0]
-    slopes: Array = (median[ends] - median[begins]) / ((times[ends] - times[begins]) / NS)
+    with np.errstate(over='ignore', invalid='ignore'):  # 1e308 N is above any limit all the same
+        slopes: Array = (median[ends] - median[begins]) / ((times[ends] - times[begins]) / NS)
     return slopes
 
 

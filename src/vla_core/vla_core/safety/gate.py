@@ -22,15 +22,17 @@ from vla_core.arms.base import Arm
 from vla_core.counters import Counters
 from vla_core.errors import VlaError
 from vla_core.execution.values import Motion, TimedChunk
+from vla_core.freshness import Reaction
 from vla_core.safety import shaping
-from vla_core.safety.admission import Admission, stopping
+from vla_core.safety.admission import Admission
 from vla_core.safety.advice import explain
-from vla_core.safety.history import SentHistory
+from vla_core.safety.history import SentHistory, Tracking
 from vla_core.safety.inputs import Inputs, outside
 from vla_core.safety.limits import loosened, SafetyLimits
+from vla_core.safety.motion import check_motion
 from vla_core.safety.pose import Pose, pose_of
 from vla_core.safety.retraction import Retraction
-from vla_core.safety.rules import age_s, Finding, Grade, hold, judge_age
+from vla_core.safety.rules import age_s, Finding, Grade, stop
 from vla_core.safety.values import ArmState, GateOutput, GateState, Intervention, Result
 from vla_core.timebase import s_to_ns
 
@@ -68,6 +70,7 @@ class SafetyGate:
         self._admission = Admission()
         self._inputs = Inputs(self.counters)
         self._sent = SentHistory(period_s)
+        self._tracking = Tracking()
         self._retraction: Retraction | None = None
         self._now_ns: int | None = None  # of the newest command
 
@@ -108,12 +111,11 @@ class SafetyGate:
         with self._lock:
             self.counters.add('chunks')
             found = self._admission.judge(chunk, now_ns, self._limits)
-            stop = stopping(found, chunk)
             if self._state is not GateState.ENABLED:
                 kind = 'not_enabled' if self._state is GateState.DISABLED else str(self._state)
                 found = (Intervention(kind), *found)
-            elif stop is not None:
-                self._stop((stop,))
+            elif chunk.reaction == Reaction.STOP:  # obeyed however the chunk is made
+                self._stop((Intervention('upstream_stop'),))
             if found:
                 self._admission.refuse(found)
                 self._tally('refused', found)
@@ -148,10 +150,10 @@ class SafetyGate:
 
     def observe_emergency_stop(self, source: str, pressed: bool) -> None:
         """Take in a button or topic that stays pressed: no reset before it is released."""
-        if pressed:
-            self.emergency_stop(source)
         with self._lock:
             (self._pressed.add if pressed else self._pressed.discard)(source)
+        if pressed:
+            self.emergency_stop(source)
 
     def command(self, motion: Motion | None, now_ns: int) -> GateOutput:
         """What may go to the robot now; to be called every period and whenever
@@ -167,6 +169,7 @@ class SafetyGate:
                 out = self._rest()
             out = self._verify(out)
             self._sent.add(now_ns, out.velocity)
+            self._tracking.add(now_ns, out.velocity, self._limits.look_ahead_s)
             self._count(out)
             return out
 
@@ -182,7 +185,10 @@ class SafetyGate:
                 causes += outside(self._inputs.pose, self._arm, self._limits)
             if causes:
                 raise VlaError('not enabled: ' + _sentence(c.what for c in causes))
+            # From here on a clock that is set back is noticed, commands or not.
+            self._now_ns = now_ns if self._now_ns is None else max(now_ns, self._now_ns)
             self._admission.enable(now_ns, self._limits)
+            self._tracking.restart()
             self._state = GateState.ENABLED
 
     def disable(self) -> None:
@@ -196,12 +202,13 @@ class SafetyGate:
     def emergency_stop(self, source: str) -> None:
         """Zero velocity from now on, whatever else happens; `source` is for the reader."""
         with self._lock:
+            if self._state is not GateState.EMERGENCY_STOP:
+                self.counters.add('emergency_stops')
+                self.counters.add(f'emergency_stop_{source}')
             self._retraction = None
             self._state = GateState.EMERGENCY_STOP
             self._causes = (Intervention('emergency_stop'),)
             self._admission.forget()
-            self.counters.add('emergency_stops')
-            self.counters.add(f'emergency_stop_{source}')
 
     def reset(self) -> None:
         """Leave a latched stop for DISABLED. VlaError while its cause is still there."""
@@ -248,11 +255,13 @@ class SafetyGate:
             self._admission.forget_motion()
             self._inputs.forget()
             self._sent.forget_times()
+            self._tracking.restart()
         self._now_ns = now_ns
 
     def _execute(self, motion: Motion | None, now_ns: int) -> GateOutput:
         findings = self._inputs.check(now_ns, self._limits)
-        findings += self._check_motion(motion, now_ns)
+        findings += check_motion(motion, self._admission, now_ns, self._limits)
+        findings += self._check_tracking()
         why = tuple(finding.what for finding in findings)
         pose = self._inputs.pose
         if any(finding.grade is Grade.STOP for finding in findings):
@@ -266,39 +275,19 @@ class SafetyGate:
             result = Result.LIMITED if shaped.velocity.any() else Result.HELD
         return GateOutput(shaped.velocity, result, shaped.why)
 
-    def _check_motion(self, motion: Motion | None, now_ns: int) -> tuple[Finding, ...]:
-        """The rules on chunks and on what the executor made of them."""
-        limits, admission = self._limits, self._admission
-        found = tuple(Finding(Grade.HOLD, what) for what in admission.refusal)
-        alive_s = age_s(now_ns, admission.alive_ns)
-        if alive_s is None:
-            return (*found, hold('no_chunk'))
-        if motion is None:
-            ages = judge_age('chunk_age', alive_s, limits.chunk_hold_s, limits.chunk_stop_s)
-            return found + (ages or (hold('no_motion'),))
-        if not admission.is_admitted(motion.chunk_id, motion.made_ns):
-            found += (hold('unknown_chunk', float(motion.chunk_id)),)
-        made_s = age_s(now_ns, motion.made_ns)
-        found += judge_age('chunk_age', made_s, limits.chunk_hold_s)
-        if alive_s > limits.chunk_stop_s:
-            found += judge_age('chunk_age', alive_s, limits.chunk_hold_s, limits.chunk_stop_s)
-        velocity = np.asarray(motion.velocity)
-        if velocity.shape != (6,) or not np.isfinite(velocity).all():
-            found += (hold('not_finite'),)
-        return found
+    def _check_tracking(self) -> tuple[Finding, ...]:
+        limit_m = self._limits.max_tracking_error_m
+        if self._inputs.pose is None:
+            return ()
+        error_m = self._tracking.error_m(self._inputs.pose, self._limits.look_ahead_s)
+        return (stop('tracking', error_m, limit_m),) if error_m > limit_m else ()
 
     def _shape(self, velocity: Array, pose: Pose, now_ns: int) -> shaping.Shaped:
         """Slow a finite velocity down to every limit."""
-        limits = self._limits
-        moves = self._sent.reach(pose.stamp_ns, now_ns, limits.look_ahead_s)
-        tip = shaping.span_of(pose.position_m, moves[:, :3])
-        joints = shaping.span_of(pose.joint_rad, moves @ pose.inverse.T)
-        velocity, fast = shaping.limit_speed(velocity, limits)
-        last = self._sent.last(now_ns, limits.look_ahead_s)
-        velocity, jerky = shaping.limit_acceleration(velocity, last, self._period_s, limits)
-        velocity, out = shaping.limit_box(velocity, tip, limits)
-        velocity, bent = shaping.limit_joints(velocity, pose, joints, self._arm, limits)
-        return shaping.Shaped(velocity, fast + jerky + out + bent)
+        ahead_s = self._limits.look_ahead_s
+        moves = self._sent.reach(pose.stamp_ns, now_ns, ahead_s)
+        last = self._sent.last(now_ns, ahead_s)
+        return shaping.shape(velocity, last, moves, pose, self._arm, self._period_s, self._limits)
 
     def _rest(self, *more: Intervention) -> GateOutput:
         """Zero velocity of a gate that is not enabled."""
@@ -327,7 +316,7 @@ class SafetyGate:
     def _withdraw(self, retraction: Retraction, now_ns: int) -> GateOutput:
         pose, limits = self._inputs.pose, self._limits
         findings = self._inputs.check_robot(now_ns, limits)
-        findings += self._inputs.check_dead_man(now_ns, limits)
+        findings += self._inputs.check_dead_man(now_ns, limits) + self._check_tracking()
         why = retraction.causes + tuple(finding.what for finding in findings)
         if findings or pose is None:
             self._retraction = None
@@ -342,13 +331,14 @@ class SafetyGate:
 
     def _verify(self, out: GateOutput) -> GateOutput:
         """A last look, independent of how the velocity came about."""
-        linear, angular = np.linalg.norm(out.velocity[:3]), np.linalg.norm(out.velocity[3:])
+        linear = math.sqrt(out.velocity[:3] @ out.velocity[:3])
+        angular = math.sqrt(out.velocity[3:] @ out.velocity[3:])
         limits = self._limits
         if linear <= limits.max_speed_m_s * (1 + VERIFY) and angular <= limits.max_turn_rad_s * (
             1 + VERIFY
         ):
             return out
-        cause = Intervention('gate_fault', float(linear), limits.max_speed_m_s)
+        cause = Intervention('gate_fault', linear, limits.max_speed_m_s)
         self._retraction = None
         self._stop((cause,))
         return replace(

@@ -1,4 +1,4 @@
-"""What was sent to the robot lately: where it may have gone since its newest state.
+"""What was sent to the robot lately: where it may have gone since, and whether it went there.
 
 Used by the gate, under its lock. Deliberately models no dynamics: the robot is taken to have
 followed every command from the moment it was sent, or not yet.
@@ -9,11 +9,13 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
+from vla_core.safety.pose import Pose
 from vla_core.timebase import NS, s_to_ns
 
 Array = NDArray[np.float64]
 
 KEPT = 64
+WINDOW_S = 2.0  # of Tracking: a robot blocked at 5 mm/s is 10 mm behind by then
 
 
 class SentHistory:
@@ -57,3 +59,53 @@ class SentHistory:
         moves[1:] = moves[:0:-1]
         reached: Array = np.cumsum(moves, axis=0)
         return reached
+
+
+class Tracking:
+    """Whether the tip goes where it was sent. Not thread-safe.
+
+    Compares the displacement sent up to each state's stamp with the displacement measured, over
+    the last WINDOW_S. Sees a blocked robot, one that somebody else moves, and a state that is
+    frozen under new stamps. A lag of the robot shows as speed x lag.
+    """
+
+    def __init__(self) -> None:
+        self._total = np.zeros(3)
+        self._sent: deque[tuple[int, Array, Array]] = deque(maxlen=KEPT)  # time, speed, total
+        self._errors: deque[tuple[int, Array]] = deque()
+
+    def add(self, now_ns: int, velocity: Array, longest_s: float) -> None:
+        """Take note of what was sent at `now_ns`; it lasts at most `longest_s`."""
+        if self._sent:
+            sent_ns, speed, total = self._sent[-1]
+            self._total = total + speed * _lasted_s(sent_ns, now_ns, longest_s)
+        self._sent.append((now_ns, velocity[:3], self._total))
+
+    def error_m(self, pose: Pose, longest_s: float) -> float:
+        """How far measured and sent displacement have come apart within the window, m."""
+        if not self._errors or pose.stamp_ns > self._errors[-1][0]:
+            expected = self._expected(pose.stamp_ns, longest_s)
+            if expected is not None:
+                self._errors.append((pose.stamp_ns, pose.position_m - expected))
+        if not self._errors:
+            return 0.0
+        newest_ns, newest = self._errors[-1]
+        while self._errors[0][0] < newest_ns - s_to_ns(WINDOW_S):
+            self._errors.popleft()
+        return float(np.linalg.norm(newest - self._errors[0][1]))
+
+    def restart(self) -> None:
+        """Forget what was measured: at enable, or when the clock was set back."""
+        self._errors.clear()
+        self._sent.clear()
+
+    def _expected(self, stamp_ns: int, longest_s: float) -> Array | None:
+        for sent_ns, speed, total in reversed(self._sent):
+            if sent_ns <= stamp_ns:
+                expected: Array = total + speed * _lasted_s(sent_ns, stamp_ns, longest_s)
+                return expected
+        return None
+
+
+def _lasted_s(from_ns: int, to_ns: int, longest_s: float) -> float:
+    return min(max((to_ns - from_ns) / NS, 0.0), longest_s)

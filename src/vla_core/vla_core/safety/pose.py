@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_core.arms.base import Arm
-from vla_core.rotation import rotate
+from vla_core.safety.rules import numbers
 from vla_core.safety.values import ArmState
 
 Array = NDArray[np.float64]
@@ -47,12 +47,10 @@ class Pose:
 
 def pose_of(state: ArmState, arm: Arm) -> Pose | None:
     """Work out the kinematics of a state; None when its numbers cannot be those of an arm."""
-    joint_rad = np.asarray(state.joint_rad, np.float64)
-    position_m = np.asarray(state.position_m, np.float64)
-    quat = np.asarray(state.quat_xyzw, np.float64)
-    if joint_rad.shape != (6,) or position_m.shape != (3,) or quat.shape != (4,):
-        return None
-    if not (np.isfinite(joint_rad).all() and np.isfinite(position_m).all()):
+    joint_rad = numbers(state.joint_rad, (6,))
+    position_m = numbers(state.position_m, (3,))
+    quat = numbers(state.quat_xyzw, (4,))
+    if joint_rad is None or position_m is None or quat is None:
         return None
     if not abs(float(np.linalg.norm(quat)) - 1) < UNIT_TOLERANCE:
         return None
@@ -61,7 +59,9 @@ def pose_of(state: ArmState, arm: Arm) -> Pose | None:
         return None
     by_joints, rotation = arm.forward(joint_rad)
     axis = rotation[:, 2]
-    tilt = float(np.linalg.norm(rotate(quat, np.array([0.0, 0.0, 1.0])) - axis))
+    x, y, z, w = (quat / np.linalg.norm(quat)).tolist()
+    reported = np.array([2 * (x * z + y * w), 2 * (y * z - x * w), 1 - 2 * (x * x + y * y)])
+    tilt = float(np.linalg.norm(reported - axis))
     error_m = float(np.linalg.norm(by_joints - position_m)) + LEVER_M * tilt
     pose = Pose(state.stamp_ns, joint_rad, position_m, axis, arm.jacobian(joint_rad), error_m)
     _ = pose.inverse  # now, not in the command

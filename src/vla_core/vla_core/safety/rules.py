@@ -6,9 +6,14 @@ Used by every module of the gate. Deliberately keeps no state.
 from enum import IntEnum
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from vla_core.freshness import FUTURE_TOLERANCE_S
 from vla_core.safety.values import Intervention
 from vla_core.timebase import NS
+
+Array = NDArray[np.float64]
 
 NAN = float('nan')
 
@@ -55,3 +60,12 @@ def judge_age(
     if not -FUTURE_TOLERANCE_S <= age <= hold_s:
         return (hold(kind, age, hold_s),)
     return ()
+
+
+def numbers(value: ArrayLike, shape: tuple[int, ...]) -> Array | None:
+    """Finite float64 of exactly that shape, None when `value` is anything else."""
+    try:
+        array = np.asarray(value, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return array if array.shape == shape and np.isfinite(array).all() else None

@@ -5,6 +5,7 @@ the velocity it lets through and why it changed it. Deliberately no memory. Line
 are slowed by one factor, so that a needle in a trocar keeps to the path the policy meant.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -62,7 +63,8 @@ def limit_acceleration(
 
     The result is within (limit x period) of some point between `last` and rest.
     """
-    scale = np.repeat([limits.max_accel_m_s2, limits.max_turn_accel_rad_s2], 3) * period_s
+    linear, angular = limits.max_accel_m_s2 * period_s, limits.max_turn_accel_rad_s2 * period_s
+    scale = np.array([linear, linear, linear, angular, angular, angular])
     wanted, before = velocity / scale, last / scale
     length = float(before @ before)
     kept = min(max(float(wanted @ before) / length, 0.0), 1.0) if length > TINY else 0.0
@@ -119,6 +121,29 @@ def limit_joints(
     return Shaped(velocity, found)
 
 
+def shape(
+    velocity: Array,
+    last: Array,
+    moves: Array,
+    pose: Pose,
+    arm: Arm,
+    period_s: float,
+    limits: SafetyLimits,
+) -> Shaped:
+    """Slow a finite velocity (6,) down to every limit.
+
+    last (6,): the velocity that the robot still has; moves (K, 6): displacements that it may have
+    made since `pose`.
+    """
+    tip = span_of(pose.position_m, moves[:, :3])
+    joints = span_of(pose.joint_rad, moves @ pose.inverse.T)
+    velocity, fast = limit_speed(velocity, limits)
+    velocity, jerky = limit_acceleration(velocity, last, period_s, limits)
+    velocity, out = limit_box(velocity, tip, limits)
+    velocity, bent = limit_joints(velocity, pose, joints, arm, limits)
+    return Shaped(velocity, fast + jerky + out + bent)
+
+
 def _room(speed: Array, place: Span, low: Array, high: Array, ahead_s: float) -> tuple[float, int]:
     """Largest factor in [0, 1] on a speed that stays between the walls for `ahead_s`, and the axis
     that decides. 0 where a place outside does not move inward.
@@ -133,5 +158,4 @@ def _room(speed: Array, place: Span, low: Array, high: Array, ahead_s: float) ->
 
 
 def _norm(vector: Array) -> float:
-    with np.errstate(over='ignore'):
-        return float(np.sqrt(vector @ vector))
+    return math.hypot(*vector.tolist())  # inf, without a warning, where the square would not fit

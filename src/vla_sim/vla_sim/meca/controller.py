@@ -259,19 +259,17 @@ class Controller:
             entry()
         else:
             self._queue.append(entry)
-            if isinstance(self._active, VelocityMove):
-                self._active.expire()
 
     def set_velocity(self, speeds: Callable[[Arm], Array | None]) -> None:
         """Take a velocity command: it replaces the one before it at once."""
         if self.paused:
             self.counts['velocity_while_paused'] += 1
             return
-        seconds = self.settings.vel_timeout
-        if isinstance(self._active, VelocityMove) and not self._queue:
-            self._active.renew(speeds, seconds)
+        newest = self._queue[-1] if self._queue else self._active
+        if isinstance(newest, VelocityMove):
+            newest.renew(speeds)
         else:
-            self.enqueue(VelocityMove(speeds, seconds))
+            self.enqueue(VelocityMove(speeds, lambda: self.settings.vel_timeout))
 
     def _drop_queue(self) -> None:
         for entry in self._queue:
@@ -299,6 +297,8 @@ class Controller:
         try:
             while self._active is None and self._queue and not self.paused:
                 self._begin(self._queue.popleft())
+            if self._queue and isinstance(self._active, VelocityMove):
+                self._active.expire()  # something else is waiting
             if self._active is not None and self._active.tick(self.arm, dt_s, self.paused):
                 self._active = None
         except MotionError as error:

@@ -19,8 +19,8 @@ from vla_sim.meca.frames import Frames, Pose, rotation_vector, turned
 
 Array = NDArray[np.float64]
 
-# The manual names no joint accelerations. 100 % reaches top speed in a tenth of a second here.
-JOINT_MAX_RAD_S2 = kin.JOINT_MAX_RAD_S / 0.1
+# The manual names no joint accelerations. Here 100 % reaches top speed in 0.3 s.
+JOINT_MAX_RAD_S2 = kin.JOINT_MAX_RAD_S / 0.3
 MARGIN_RAD = float(np.radians(0.05))  # a velocity move halts this far before a joint's limit
 SINGULAR = 0.01  # least singular value of the Jacobian, at a lever of LEVER_M
 LEVER_M = 0.1
@@ -28,7 +28,8 @@ STILL_RAD_S = 1e-9
 # Cartesian acceleration at 100 %.
 CART_MAX_M_S2 = 5.0
 CART_MAX_RAD_S2 = 50.0
-_PATH_SAMPLES = 24
+_CLOSED_SAMPLES, _PATH_SAMPLES = 129, 49
+_JUMP_RAD = 0.3  # between two samples of a line: the arm would have to flip
 
 
 class MotionError(Exception):
@@ -103,7 +104,7 @@ class PathMove:
     is nothing to do.
     """
 
-    Plan = tuple[Callable[[float, Array], Array], float, float]
+    Plan = tuple[Callable[[float], Array], float, float]
 
     def __init__(self, plan: 'Callable[[Arm], PathMove.Plan | None]') -> None:
         self._plan = plan
@@ -129,13 +130,13 @@ class PathMove:
         if advance == 0.0:
             arm.joint_rad_s = np.zeros(6)
             return self._s >= 1.0
-        target = joints(self._s + advance, arm.joint_rad)
+        target = joints(self._s + advance)
         limit = arm.speed_share * kin.JOINT_MAX_RAD_S * dt_s
         slower = float((np.abs(target - arm.joint_rad) / limit).max())
         if slower > 1.0:  # near a singularity: the joints set the pace
             advance /= slower
             self._speed /= slower
-            target = joints(self._s + advance, arm.joint_rad)
+            target = joints(self._s + advance)
         self._s += advance
         arm.joint_rad_s = (target - arm.joint_rad) / dt_s
         arm.joint_rad = target
@@ -161,7 +162,7 @@ def joint_plan(
         with np.errstate(divide='ignore'):
             top = float((speed / np.abs(change)).min())
             rise = float((acceleration / np.abs(change)).min())
-        return lambda s, _: start + s * change, top, rise
+        return lambda s: start + s * change, top, rise
 
     return plan
 
@@ -183,11 +184,13 @@ def line_plan(
         if length < 1e-9 and angle < 1e-9:
             return None
 
-        def joints(s: float, near: Array) -> Array:
-            pose = Pose(begin.position_m + s * shift, turned(s * turn) @ begin.rotation)
-            return solve(frames, pose, near)
+        def pose_at(s: float) -> Pose:
+            return Pose(begin.position_m + s * shift, turned(s * turn) @ begin.rotation)
 
-        _check_path(joints, arm.joint_rad)
+        table = _closed_form(frames, pose_at, arm.joint_rad)
+        if table is None:
+            table = _followed(frames, pose_at, arm.joint_rad)
+        joints = _between(table)
         top = min(linear_m_s / max(length, 1e-12), angular_rad_s / max(angle, 1e-12))
         rise = acceleration_share * min(
             CART_MAX_M_S2 / max(length, 1e-12), CART_MAX_RAD_S2 / max(angle, 1e-12)
@@ -197,12 +200,52 @@ def line_plan(
     return plan
 
 
-def _check_path(joints: Callable[[float, Array], Array], start: Array) -> None:
-    near = start
-    for i in range(1, _PATH_SAMPLES + 1):
-        near = joints(i / _PATH_SAMPLES, near)
-        if not kin.within_limits(near, -1e-6):
-            raise MotionError(Code.JOINT_OVER_LIMIT, _over_limit(near))
+def _closed_form(frames: Frames, pose_at: Callable[[float], Pose], start: Array) -> Array | None:
+    """Joints (N, 6) along the line by the closed-form inverse, None where it does not serve.
+
+    It knows one branch of the arm only, and stops at joint limits; `_followed` then says why.
+    """
+    to_flange = frames.trf.inverse()
+    poses = [pose_at(s) @ to_flange for s in np.linspace(0.0, 1.0, _CLOSED_SAMPLES)]
+    try:
+        joints = kin.inverse(
+            np.array([pose.position_m for pose in poses]),
+            np.array([pose.rotation for pose in poses]),
+            0.0,
+        )
+    except kin.UnreachableError:
+        return None
+    joints = np.unwrap(joints, axis=0)
+    joints[:, 5] += 2 * np.pi * np.round((start[5] - joints[0, 5]) / (2 * np.pi))
+    same_branch = np.abs(joints[0] - start).max() < 1e-6
+    if not same_branch or not np.all(kin.within_limits(joints)):
+        return None
+    if np.abs(np.diff(joints, axis=0)).max() > _JUMP_RAD:
+        raise MotionError(Code.SINGULARITY_ERR, 'Singularity on the path.')
+    return joints
+
+
+def _followed(frames: Frames, pose_at: Callable[[float], Pose], start: Array) -> Array:
+    """Joints (N, 6) along the line by following it from `start`, on any branch."""
+    joints = [start]
+    for s in np.linspace(0.0, 1.0, _PATH_SAMPLES)[1:]:
+        joints.append(solve(frames, pose_at(float(s)), joints[-1]))
+        if not kin.within_limits(joints[-1], -1e-6):
+            raise MotionError(Code.JOINT_OVER_LIMIT, _over_limit(joints[-1]))
+    return np.array(joints)
+
+
+def _between(table: Array) -> Callable[[float], Array]:
+    """joints(s) by interpolation in a table of even steps; microns off the line."""
+    last = len(table) - 2
+
+    def joints(s: float) -> Array:
+        place = s * (last + 1)
+        row = min(int(place), last)
+        value: Array = table[row] + (place - row) * (table[row + 1] - table[row])
+        return value
+
+    return joints
 
 
 def solve(frames: Frames, pose: Pose, near: Array) -> Array:
@@ -243,22 +286,26 @@ class VelocityMove:
     """Keeps a velocity until its time is up, then comes to rest.
 
     speeds(arm): joint speeds (6,) wanted now, None where the arm is singular: it then halts, as
-    the manual says, without an error.
+    the manual says, without an error. seconds(): asked when it begins or is renewed.
     """
 
-    def __init__(self, speeds: Callable[[Arm], Array | None], seconds: float) -> None:
-        self.renew(speeds, seconds)
+    def __init__(
+        self, speeds: Callable[[Arm], Array | None], seconds: Callable[[], float]
+    ) -> None:
+        self._seconds, self._left_s = seconds, 0.0
+        self._speeds = speeds
 
-    def renew(self, speeds: Callable[[Arm], Array | None], seconds: float) -> None:
+    def renew(self, speeds: Callable[[Arm], Array | None]) -> None:
         """Replace the velocity and start its time again."""
-        self._speeds, self._left_s = speeds, seconds
+        self._speeds, self._left_s = speeds, self._seconds()
 
     def expire(self) -> None:
         """End now: something else is waiting."""
         self._left_s = 0.0
 
     def start(self, arm: Arm) -> None:
-        """Begin; nothing to plan."""
+        """Begin: its time starts to run."""
+        self._left_s = self._seconds()
 
     def tick(self, arm: Arm, dt_s: float, hold: bool) -> bool:
         """Move on; a hold ends it."""

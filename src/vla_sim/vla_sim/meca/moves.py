@@ -130,14 +130,12 @@ def _move_joints_vel(robot: Controller, values: Values) -> None:
 
 def _move_lin_vel_wrf(robot: Controller, values: Values) -> None:
     twist = _twist(robot, values)
-    rotation = robot.settings.frames.wrf.rotation
-    _move_twist(robot, lambda _: rotation, twist)
+    _move_twist(robot, lambda _, frames: frames.wrf.rotation, twist)
 
 
 def _move_lin_vel_trf(robot: Controller, values: Values) -> None:
     twist = _twist(robot, values)
-    frames = robot.settings.frames
-    _move_twist(robot, lambda arm: frames.tool_in_base(arm.joint_rad).rotation, twist)
+    _move_twist(robot, lambda arm, frames: frames.tool_in_base(arm.joint_rad).rotation, twist)
 
 
 def _twist(robot: Controller, values: Values) -> Array:
@@ -148,14 +146,14 @@ def _twist(robot: Controller, values: Values) -> Array:
     return twist
 
 
-def _move_twist(robot: Controller, frame_of: Callable[[Arm], Array], twist: Array) -> None:
-    frames = robot.settings.frames
+def _move_twist(robot: Controller, frame_of: Callable[[Arm, Frames], Array], twist: Array) -> None:
     if not twist.any():
         robot.set_velocity(lambda _: np.zeros(6))
         return
 
     def speeds(arm: Arm) -> Array | None:
-        rotation = frame_of(arm)
+        frames = robot.settings.frames  # now, for one may still be on its way in the queue
+        rotation = frame_of(arm, frames)
         in_base = np.concatenate([rotation @ twist[:3], rotation @ twist[3:]])
         return twist_to_joints(frames.jacobian(arm.joint_rad), in_base)
 

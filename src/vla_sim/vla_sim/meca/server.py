@@ -43,7 +43,7 @@ class Client:
             self.broken = True
             return
         self._unsent = data[sent:]
-        self.broken = len(self._unsent) > BUFFER_LIMIT
+        self.broken = self.broken or len(self._unsent) > BUFFER_LIMIT
 
     def take(self) -> list[str | None]:
         """Lines that have come; marks the connection broken when it has ended."""
@@ -116,9 +116,12 @@ class MecaServer:
         if not self.powered:
             return
         self.robot.now_ns = now_ns
-        self._accept()
         for monitor in self._monitors:
             self.counts['ignored_on_monitor_port'] += len(monitor.take())
+        self._take_commands()
+        self._accept()
+
+    def _take_commands(self) -> None:
         if self._control is not None:
             for line in self._control.take():
                 receive(self.robot, line)
@@ -131,6 +134,8 @@ class MecaServer:
             except BlockingIOError:
                 continue
             client = Client(sock)
+            if index == 0:
+                self._take_commands()  # the user before may have just left
             if index == 1:
                 client.send(message(Code.CONNECTED, BANNER))
                 client.send(b''.join(monitoring.state_messages(self.robot)))
@@ -148,19 +153,25 @@ class MecaServer:
     # -- messages
 
     def emit(self) -> None:
-        """Send what the last stretch of physics has brought, and the real-time stream when due."""
+        """Send what the last stretch of physics has brought."""
         robot = self.robot
         if not self.powered:
             return
         if robot.watchdog_until_s is not None and robot.time_s > robot.watchdog_until_s:
             self.counts['watchdog'] += 1
             self._drop_control()
-        if robot.time_s >= self._next_cycle_s:
+        self.flush()
+
+    def after_step(self) -> None:
+        """Put the real-time stream into line when it is due; called after every physics step."""
+        robot = self.robot
+        if robot.time_s >= self._next_cycle_s - 1e-6:
             interval_s = robot.monitoring_interval_s
-            self._next_cycle_s = (robot.time_s // interval_s + 1) * interval_s
+            late_s = robot.time_s - self._next_cycle_s
+            self._next_cycle_s += interval_s * (1 + max(0.0, late_s // interval_s))
+            self._next_cycle_s = min(self._next_cycle_s, robot.time_s + interval_s)
             if self._monitors or (self._control is not None and robot.control_monitoring):
                 robot.events.append(monitoring.cycle(robot))
-        self.flush()
 
     def flush(self) -> None:
         """Hand everything to the clients and let go of those that are gone."""
