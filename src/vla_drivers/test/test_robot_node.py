@@ -13,9 +13,11 @@ from geometry_msgs.msg import PoseStamped
 from meca_tools import Chunks, emulator
 import numpy as np
 import pytest
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
+from wire_helpers import free_port
 
 from vla_drivers.nodes.robot_driver import RobotDriver
 from vla_msgs.msg import ActionChunk, CommandStatus, RobotStatus, SensorBatch
@@ -358,3 +360,32 @@ def test_a_dead_man_switch_must_be_held_down_where_it_is_required(running, lab):
     )
     operator.wait_command(lambda status: 'dead_man' in status.reasons, 'released')
     lab.at_rest()
+
+
+def test_a_robot_that_is_not_there_is_waited_for_and_the_operator_is_told(ros):
+    values = {'device': 'mecademic', 'control_port': free_port(), **SLOW}
+    node, listener = RobotDriver(parameter_overrides=overrides(**values)), Listener()
+    operator = Operator(listener)
+    with spinning(node, listener):
+        operator.wait_status(lambda status: 'cannot connect' in status.detail)
+        assert operator.status[-1].state == RobotStatus.DISCONNECTED
+        assert operator.status[-1].accepts_commands
+        for name in ('enable', 'recover'):
+            answer = operator.call(name)
+            assert not answer.success and 'connect' in answer.message
+        assert operator.call('emergency_stop').success
+        operator.wait_status(lambda status: status.gate == 'emergency_stop')
+        assert node.failure is None
+
+
+def test_activation_at_start_recovers_once_and_enables_nothing(ros, lab):
+    lab.restore()
+    values = {'device': 'mecademic', 'control_port': lab.port, 'activate_at_start': True, **SLOW}
+    node, listener = RobotDriver(parameter_overrides=overrides(**values)), Listener()
+    operator = Operator(listener)
+    with spinning(node, listener):
+        operator.wait_status(lambda status: status.state == RobotStatus.CONNECTED)
+        assert not operator.status[-1].enabled
+        node._device._robot.PauseMotion()
+        operator.wait_status(lambda status: status.state == RobotStatus.NOT_READY)
+        assert operator.status[-1].recovery_needed
