@@ -188,7 +188,7 @@ def test_task_server_that_goes_away_is_said(monkeypatch):
         def run():
             with spinning(node):
                 gone.wait(10.0)
-                node.server.destroy()
+            node.server.destroy()
 
         thread = threading.Thread(target=run)
         thread.start()

@@ -1,11 +1,12 @@
 """What the demo's operator does, with a link that only writes down."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 
-from vla_cli.operator.performance import INSERT, Performance, RETRACT
-from vla_cli.operator.records import GoalEnd, OperatorStatus
+from vla_cli.operator.performance import following, INSERT, Performance, RETRACT
+from vla_cli.operator.records import goal_end, GoalEnd, OperatorStatus
 from vla_cli.records import CommandRecord, RobotRecord
 from vla_core.errors import VlaError
 from vla_ros.testing import wait_for
@@ -103,3 +104,26 @@ def test_end_of_a_goal_says_outcome_detail_time_and_force(outcome, success):
     end = GoalEnd(outcome, 'the reason', 12.34, 0.456)
     assert end.success is success
     assert end.line() == f'{outcome}: the reason (12.3 s, largest force 0.46 N)'
+
+
+@pytest.mark.parametrize(
+    ('instruction', 'outcome', 'expected'),
+    [
+        (INSERT, 'SUCCESS', RETRACT),
+        (INSERT, 'TIMEOUT', RETRACT),
+        (INSERT, 'GATE_STOP', RETRACT),
+        (INSERT, 'REFUSED', INSERT),
+        (RETRACT, 'SUCCESS', INSERT),
+        (RETRACT, 'TIMEOUT', RETRACT),
+        (RETRACT, 'REFUSED', RETRACT),
+    ],
+)
+def test_no_insertion_begins_before_a_retraction_has_succeeded(instruction, outcome, expected):
+    assert following(instruction, GoalEnd(outcome, '', 1.0, 0.1)) == expected
+
+
+def test_empty_result_of_a_server_that_failed_is_no_success():
+    empty = SimpleNamespace(outcome=0, detail='', duration_s=0.0, peak_force_n=0.0)
+    assert goal_end(empty, succeeded=True).success
+    failed = goal_end(empty, succeeded=False)
+    assert not failed.success and 'log' in failed.detail

@@ -13,6 +13,7 @@ from geometry_msgs.msg import PoseStamped
 from meca_tools import Chunks, emulator
 import numpy as np
 import pytest
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger

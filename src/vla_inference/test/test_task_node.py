@@ -157,6 +157,24 @@ def test_goal_is_refused_while_the_gate_is_disabled(stage):
     assert world.disabled == 0 and not world.tasks
 
 
+def test_goal_right_after_the_enable_waits_for_the_news(stage):
+    world, client, node = stage
+    world.gate = 'disabled'
+    wait_for(lambda: node._watch.gate_refusal(node.now_ns()))
+    handle = client.send(OUT)
+    world.gate = 'enabled'
+    assert client.result(handle).outcome == ExecuteTask.Result.SUCCESS
+
+
+def test_every_kind_of_end_leaves_the_server_ready_for_the_next_goal(stage):
+    world, client, node = stage
+    for timeout_s, outcome in ((0.2, 'TIMEOUT'), (0.0, 'SUCCESS'), (-1.0, 'REFUSED')) * 2:
+        world.gate = 'enabled'
+        result = client.result(client.send(OUT, timeout_s))
+        assert result.outcome == getattr(ExecuteTask.Result, outcome), result.detail
+    assert node.failure is None
+
+
 def test_second_goal_is_refused_and_the_first_goes_on(stage):
     world, client, node = stage
     first = client.send()

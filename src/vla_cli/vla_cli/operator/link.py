@@ -9,6 +9,7 @@ from collections.abc import Callable
 import math
 import time
 
+from action_msgs.msg import GoalStatus
 import rclpy
 from rclpy.action import ActionClient
 from rclpy.context import Context
@@ -135,7 +136,8 @@ class OperatorLink:
             handle.cancel_goal_async()
             if not self._wait(result.done, CANCEL_S, stop):
                 raise VlaError('execute_task: the task server is gone; vla robot disable')
-        return goal_end(result.result().result)
+        response = result.result()
+        return goal_end(response.result, response.status == GoalStatus.STATUS_SUCCEEDED)
 
     def _interrupted(
         self,

@@ -7,12 +7,15 @@ there and goes on when a person has reset.
 
 from collections.abc import Callable
 import threading
+from typing import TypeVar
 
 from rclpy.executors import ExternalShutdownException, ShutdownException
 
 from vla_cli.operator.link import OperatorLink
+from vla_cli.operator.records import GoalEnd
 from vla_core.errors import VlaError
 
+T = TypeVar('T')
 INSERT = 'insert the needle into the trocar'
 RETRACT = 'retract the needle'
 RETRY_S = 1.0
@@ -50,13 +53,15 @@ class Performance:
 
     def _perform(self, link: OperatorLink) -> None:
         self._until_done(lambda: self._recover(link), link)
+        instruction = INSERT
         while not self._stop.is_set():
-            for instruction in (INSERT, RETRACT):
-                self._until_done(lambda: self._enable(link), link)
-                self._until_done(lambda task=instruction: self._execute(link, task), link)
-                link.spin(PAUSE_S, self._stop.is_set)
+            self._until_done(lambda: self._enable(link), link)
+            end = self._until_done(lambda task=instruction: self._execute(link, task), link)
+            link.spin(PAUSE_S, self._stop.is_set)
+            if end is not None:
+                instruction = following(instruction, end)
 
-    def _until_done(self, action: Callable[[], None], link: OperatorLink) -> None:
+    def _until_done(self, action: Callable[[], T], link: OperatorLink) -> T | None:
         """Try until it works: at the start the processes come up one after another."""
         while not self._stop.is_set():
             try:
@@ -64,6 +69,7 @@ class Performance:
             except VlaError as error:
                 self._note = str(error)
                 link.spin(RETRY_S, self._stop.is_set)
+        return None
 
     def _recover(self, link: OperatorLink) -> None:
         robot = link.status().robot
@@ -76,7 +82,17 @@ class Performance:
         link.call('enable', self._stop.is_set)
         self._note = 'enabled'
 
-    def _execute(self, link: OperatorLink, instruction: str) -> None:
+    def _execute(self, link: OperatorLink, instruction: str) -> GoalEnd:
         self._note = f"goal: '{instruction}'"
         end = link.execute(instruction, 0.0, stop=self._stop.is_set)
         self._note = f"'{instruction}': {end.line()}"
+        return end
+
+
+def following(instruction: str, end: GoalEnd) -> str:
+    """Return what to do next: whatever became of an insertion that began, the needle comes out."""
+    if end.outcome == 'REFUSED':
+        return instruction
+    if instruction == INSERT:
+        return RETRACT
+    return INSERT if end.success else RETRACT

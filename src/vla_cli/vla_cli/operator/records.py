@@ -101,11 +101,16 @@ def progress_record(feedback) -> ProgressRecord:
     )
 
 
-def goal_end(result) -> GoalEnd:
-    """vla_msgs/ExecuteTask result -> GoalEnd."""
+def goal_end(result, succeeded: bool) -> GoalEnd:
+    """vla_msgs/ExecuteTask result -> GoalEnd. `succeeded`: the action's own status, without which
+    no outcome is a success: an empty result has the number of one.
+    """
     known = result.outcome < len(OUTCOMES)
     outcome = OUTCOMES[result.outcome] if known else str(result.outcome)
-    return GoalEnd(outcome, result.detail, result.duration_s, result.peak_force_n)
+    detail = result.detail
+    if outcome == 'SUCCESS' and not succeeded:
+        outcome, detail = 'FAILED', 'the task server failed; see its log'
+    return GoalEnd(outcome, detail, result.duration_s, result.peak_force_n)
 
 
 def _number(value: float, digits: int) -> str:

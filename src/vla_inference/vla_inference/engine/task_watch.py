@@ -125,6 +125,10 @@ class TaskWatch:
             )
         if not (math.isfinite(timeout_s) and timeout_s >= 0.0):
             return f'timeout_s = {timeout_s:g}: expected 0 (the default) or more'
+        return self.gate_refusal(now_ns)
+
+    def gate_refusal(self, now_ns: int) -> str:
+        """Why the gate lets no goal begin; '' when it does."""
         gate = self._gate
         if gate is None or now_ns - gate.stamp_ns > self._settings.status_stale_s * 1e9:
             return 'the robot driver is silent on robot/command_status: start it (vla up)'

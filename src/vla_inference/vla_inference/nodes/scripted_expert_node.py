@@ -12,6 +12,7 @@ import time
 
 from ament_index_python.packages import get_package_share_directory, PackageNotFoundError
 from geometry_msgs.msg import PoseStamped
+from rclpy.qos import QoSProfile
 from std_msgs.msg import String
 
 from vla_core.contract import Contract, load_contract
@@ -19,23 +20,26 @@ from vla_core.errors import ConfigError
 from vla_core.freshness import Reaction
 from vla_core.health import HealthItem, Level, RateMeter
 from vla_core.realtime import prefer_this_thread
+from vla_core.timebase import NS
 from vla_inference.engine.scripted_ticks import check_action, ScriptedTicks, Seen
 from vla_inference.nodes.clock import node_clock, node_grid
 from vla_inference.nodes.messages import chunk_message
+from vla_inference.nodes.polling import Poller
 from vla_inference.nodes.task_parameters import ScriptedParameters
 from vla_msgs.msg import ActionChunk, SensorBatch
-from vla_ros import convert, qos
+from vla_ros import qos
 from vla_ros.lifecycle import VlaLifecycleNode
 from vla_ros.spin import run_node
 from vla_sim.scripted import ScriptedExpert
 from vla_sim.truth import TruthClient
 
 CHECKPOINT = 'scripted'
+NEWEST = QoSProfile(depth=1)
 _CDR_STAMP = struct.Struct('<iI')  # header.stamp is the first field, after four bytes of CDR
 
 
 class ScriptedExpertNode(VlaLifecycleNode):
-    """Executor thread: topics. Thread 'ticks': truth in, chunks out. Stamps and the task are
+    """Executor thread: the task. Thread 'ticks': stamps and truth in, chunks out. The task is
     replaced whole, so no lock.
     """
 
@@ -59,14 +63,18 @@ class ScriptedExpertNode(VlaLifecycleNode):
         contract: Contract = self._contract
         self._chunks = self.add_publisher(ActionChunk, contract.action.topic, qos.CHUNKS)
         self.add_subscription(String, 'task', self._on_task, qos.LATCHED)
-        self.add_subscription(
-            PoseStamped, contract.state.pose_topic, self._on_pose, qos.SENSOR_STREAM
-        )
-        # Only the stamp of a batch of A-scans is wanted: the message is left as bytes.
-        samples = self.create_subscription(
-            SensorBatch, contract.sensor.topic, self._on_samples, qos.SENSOR_STREAM, raw=True
-        )
-        self._managed.append((self.destroy_subscription, samples))
+        self._poller = Poller()
+        # Only the newest stamp of these is wanted: a batch of A-scans is left as bytes.
+        for kind, topic, callback in (
+            (PoseStamped, contract.state.pose_topic, self._on_stamped_pose),
+            (SensorBatch, contract.sensor.topic, self._on_stamped_samples),
+        ):
+            group = self._poller.group
+            subscription = self.create_subscription(
+                kind, topic, callback, NEWEST, callback_group=group, raw=True
+            )
+            self._managed.append((self.destroy_subscription, subscription))
+            self._poller.add(subscription)
 
     def activate(self) -> None:
         """Start ticking."""
@@ -113,6 +121,7 @@ class ScriptedExpertNode(VlaLifecycleNode):
         grid, _ = node_grid(self, self._contract.action.period_ns)
         frame, contract_hash = self._contract.action.frame, self._contract.hash
         while (tick := grid.wait(self._stop)) is not None:
+            self._poller.drain()
             seen = Seen(self._truth.newest(), self._task, self._robot_ns, self._sensor_ns)
             chunk = self._ticks.step(tick, seen)
             self._chunks.publish(chunk_message(chunk, frame, CHECKPOINT, contract_hash))
@@ -123,12 +132,11 @@ class ScriptedExpertNode(VlaLifecycleNode):
             self.get_logger().info(f"task: '{message.data}'")
         self._task = message.data
 
-    def _on_pose(self, message: PoseStamped) -> None:
-        self._robot_ns = convert.to_ns(message.header.stamp)
+    def _on_stamped_pose(self, message: bytes) -> None:
+        self._robot_ns = _stamp_ns(message)
 
-    def _on_samples(self, message: bytes) -> None:
-        seconds, nanoseconds = _CDR_STAMP.unpack_from(message, 4)
-        self._sensor_ns = max(self._sensor_ns, seconds * 1_000_000_000 + nanoseconds)
+    def _on_stamped_samples(self, message: bytes) -> None:
+        self._sensor_ns = _stamp_ns(message)
 
     def _log_change(self, reasons: tuple[str, ...]) -> None:
         kinds = tuple(reason.split(':')[0] for reason in reasons)
@@ -136,6 +144,11 @@ class ScriptedExpertNode(VlaLifecycleNode):
             self._said = kinds
             name = Reaction.HOLD.name if reasons else Reaction.USE.name
             self.get_logger().info(f'{name}: {"; ".join(reasons) or "truth is fresh"}')
+
+
+def _stamp_ns(message: bytes) -> int:
+    seconds, nanoseconds = _CDR_STAMP.unpack_from(message, 4)
+    return seconds * NS + nanoseconds
 
 
 def contract_path(given: str) -> Path:

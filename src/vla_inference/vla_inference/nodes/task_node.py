@@ -3,7 +3,7 @@
 Started by stack.yaml and the launch files; `vla task` is its client. It publishes the instruction
 on `task` and looks on; what moves the robot are the expert's chunks and the gate. Parameters,
 topics and wiring only: the judgement is engine/task_watch.py. Everything runs on the executor's
-thread.
+thread; the fast topics are emptied ten times a second.
 """
 
 from collections.abc import Callable
@@ -13,6 +13,7 @@ import time
 from geometry_msgs.msg import PoseStamped
 import numpy as np
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.qos import QoSProfile
 from rclpy.task import Future
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
@@ -32,6 +33,7 @@ from vla_inference.engine.task_watch import (
     TaskWatch,
     WatchSettings,
 )
+from vla_inference.nodes.polling import Poller
 from vla_inference.nodes.task_parameters import TaskParameters
 from vla_msgs.action import ExecuteTask
 from vla_msgs.msg import ActionChunk, CommandStatus, SensorBatch
@@ -43,6 +45,8 @@ ACTION = 'execute_task'
 TICK_S = 0.1
 FEEDBACK_TICKS = 2  # feedback at 5 Hz
 DISABLE_WAIT_S = 1.0
+ENABLE_TICKS = 5  # CommandStatus comes at 10 Hz
+NEWEST = QoSProfile(depth=1)
 NEEDLE = np.array([0.0, 0.0, 1.0])  # in the tool's frame
 
 
@@ -55,6 +59,8 @@ class TaskNode(VlaLifecycleNode):
         self._goal = None
         self._finished: Future | None = None
         self._last: End | None = None
+        self._enabled: list[Future] = []  # goals that wait for the news that the gate is enabled
+        self._ticks_waited = 0
         self._answer: Future | None = None  # of robot/disable
         self._answer_until_s = 0.0
         self._ticks = 0
@@ -72,13 +78,18 @@ class TaskNode(VlaLifecycleNode):
             SurfaceSettings(p.depth_per_bin_m, p.blind_m, p.contrast, p.peak_width_m),
         )
         self._task = self.add_publisher(String, 'task', qos.LATCHED)
+        self.add_subscription(CommandStatus, 'robot/command_status', self._on_status, qos.STATUS)
+        self._poller = Poller()
         for kind, topic, callback, profile in (
-            (CommandStatus, 'robot/command_status', self._on_status, qos.STATUS),
             (ActionChunk, 'action/chunk', self._on_chunk, qos.CHUNKS),
+            (PoseStamped, 'robot/tcp_pose', self._on_pose, NEWEST),
             (SensorBatch, 'sensor/samples', self._on_samples, qos.SENSOR_STREAM),
-            (PoseStamped, 'robot/tcp_pose', self._on_pose, qos.SENSOR_STREAM),
         ):
-            self.add_subscription(kind, topic, callback, profile)
+            subscription = self.create_subscription(
+                kind, topic, callback, profile, callback_group=self._poller.group
+            )
+            self._managed.append((self.destroy_subscription, subscription))
+            self._poller.add(subscription)
         self._disable = self.create_client(Trigger, 'robot/disable')
         self._managed.append((self.destroy_client, self._disable))
         self.add_timer(TICK_S, self._tick)
@@ -125,9 +136,21 @@ class TaskNode(VlaLifecycleNode):
         return GoalResponse.ACCEPT if self.state_label == 'active' else GoalResponse.REJECT
 
     async def _execute(self, goal) -> ExecuteTask.Result:
+        try:
+            return await self._work(goal)
+        except Exception as error:  # rclpy would only log it, and its empty result says SUCCESS
+            self.fail(error)
+            raise
+
+    async def _work(self, goal) -> ExecuteTask.Result:
         request = goal.request
         instruction = request.instruction.strip()
         reason = self._watch.refusal(instruction, request.timeout_s, self.now_ns())
+        if reason and self._watch.gate_refusal(self.now_ns()) == reason:
+            # Whoever has just enabled the gate is faster than its status.
+            self._enabled.append(Future())
+            await self._enabled[-1]
+            reason = self._watch.refusal(instruction, request.timeout_s, self.now_ns())
         if reason:
             return self._finish(goal, End(Outcome.REFUSED, reason))
         self._watch.begin(instruction, request.timeout_s, self.now_ns())
@@ -140,9 +163,13 @@ class TaskNode(VlaLifecycleNode):
         self._goal = self._finished = None
         return self._finish(goal, end)
 
+    def _gate_is_open(self) -> bool:
+        return self._watch.gate_refusal(self.now_ns()) == ''
+
     def _tick(self) -> None:
         """Look whether the goal is over; tell the client how far it is."""
         self._give_up_waiting()
+        self._poller.drain()
         goal, finished = self._goal, self._finished
         if goal is None or finished.done():
             return
@@ -164,8 +191,10 @@ class TaskNode(VlaLifecycleNode):
         self._last = end
         self._task_counters.add(f'outcome_{end.outcome.name.lower()}')
         text = f'{end.outcome.name}: {end.detail} ({end.duration_s:.1f} s)'
-        log = self.get_logger()
-        (log.info if end.outcome is Outcome.SUCCESS else log.warning)(text)
+        if end.outcome is Outcome.SUCCESS:
+            self.get_logger().info(text)
+        else:
+            self.get_logger().warning(text)
         return ExecuteTask.Result(
             outcome=int(end.outcome),
             detail=end.detail,
@@ -194,6 +223,11 @@ class TaskNode(VlaLifecycleNode):
             self.get_logger().warning(f'robot/disable: no answer within {DISABLE_WAIT_S:g} s')
 
     def _give_up_waiting(self) -> None:
+        if self._enabled and (self._ticks_waited >= ENABLE_TICKS or self._gate_is_open()):
+            waiting_goals, self._enabled = self._enabled, []
+            for future in waiting_goals:
+                future.set_result(None)
+        self._ticks_waited = self._ticks_waited + 1 if self._enabled else 0
         waiting = self._answer
         if waiting is not None and not waiting.done() and time.monotonic() > self._answer_until_s:
             waiting.set_result(False)
