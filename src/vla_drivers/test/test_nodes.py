@@ -191,7 +191,12 @@ def test_robot_states_become_joints_and_pose_and_the_status_follows(listener, ro
                 or status[-1].state == RobotStatus.FROZEN
             )
         )
-        wait_for(lambda: (item(listener, 'robot_driver: robot') or [0])[0] == b'\x02')
+        wait_for(
+            lambda: (
+                sender.send_multipart(state_parts(origin_ns=stuck_ns))
+                or (item(listener, 'robot_driver: robot') or [0])[0] == b'\x02'
+            )
+        )
     assert joints[0].name == [f'joint_{k}' for k in range(1, 7)]
     assert np.allclose(joints[0].position, 0.25)
     position_m, quat_xyzw = convert.pose_arrays(poses[0])

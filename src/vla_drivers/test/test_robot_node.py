@@ -129,7 +129,7 @@ class Operator:
         assert answer.success, answer.message
         self.wait_status(lambda status: status.state == RobotStatus.CONNECTED, 'ready')
         assert self.call('reset').success
-        answer = wait_for(lambda: (got := self.call('enable')).success and got, 5.0, 'enable')
+        answer = wait_for(lambda: (got := self.call('enable')).success and got, 20.0, 'enable')
         self.wait_command(lambda status: status.result == CommandStatus.EXECUTED, 'moving')
 
 
