@@ -1,5 +1,6 @@
 """The command line: verbs, options, errors in one line."""
 
+import json
 from pathlib import Path
 import subprocess
 import sys
@@ -22,8 +23,8 @@ def run(capsys, *argv):
     ('argv', 'expected'),
     [
         (['dmo'], 'unknown verb dmo; did you mean demo?'),
-        (['bench', 'life'], 'needs one of: live, vlm; did you mean live?'),
-        (['bench'], 'needs one of: live, vlm'),
+        (['bench', 'life'], 'needs one of: live, splice, vlm; did you mean live?'),
+        (['bench'], 'needs one of: live, splice, vlm'),
         (['checkpoint', 'mak'], 'create, show'),
         (['--versin'], 'unknown option --versin; did you mean --version?'),
         (['up', '--chekpoint', 'x'], 'unknown option --chekpoint; did you mean --checkpoint?'),
@@ -37,6 +38,10 @@ def run(capsys, *argv):
         (['monitor', 'x'], 'unknown argument x'),
         (['bench', 'live', '--seconds', '-1'], 'not a number above 0'),
         (['bench', 'live', '--json', '/no/such/file.json'], 'does not exist'),
+        (['bench', 'splice', '--json', '/no/such/file.json'], 'does not exist'),
+        (['bench', 'splice', '--ticks', '0'], 'not a number above 0'),
+        (['bench', 'splice', '--decay', '-1'], 'ensemble_decay'),
+        (['bench', 'splice', '--checkpoint', '/no/such/folder'], '/no/such/folder'),
         (['checkpoint', 'show', '/no/such/folder'], '/no/such/folder'),
         (['checkpoint', 'create'], '--out'),
     ],
@@ -82,3 +87,12 @@ def test_help_imports_neither_ros_nor_torch_nor_numpy():
     )
     result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+def test_bench_splice_prints_the_policies_and_writes_them(capsys, tmp_path):
+    file = tmp_path / 'splice.json'
+    code, out, err = run(capsys, 'bench', 'splice', '--ticks', '40', '--json', str(file))
+    assert (code, err) == (0, '')
+    assert all(policy in out for policy in ('latest', 'ensemble', 'rtc'))
+    policies = json.loads(file.read_text())['results'][0]['policies']
+    assert policies['rtc']['ratio_p50'] < policies['latest']['ratio_p50']

@@ -21,6 +21,7 @@ VERBS = {
     'task': ('task', 'let the robot work on an instruction until it has succeeded'),
     'sim': ('sim', 'the simulated lab alone: robot, cameras, sensor on their wire protocols'),
     'bench live': ('bench_live', 'measure the running graph: rates, ages, losses, CPU, memory'),
+    'bench splice': ('bench_splice', 'measure how smoothly chunks of actions follow each other'),
     'bench vlm': ('bench_vlm', 'measure the vision-language model against its computed limit'),
     'checkpoint create': ('checkpoint_create', 'make an untrained checkpoint of a preset'),
     'checkpoint show': ('checkpoint_show', 'print what a checkpoint holds and check its hashes'),

@@ -173,6 +173,13 @@ def test_ensemble_weighs_all_predictions_for_now_oldest_most():
     assert (motion.chunk_id, motion.step, motion.made_ns) == (2, 0, T0 + PERIOD_NS)
 
 
+def test_ensemble_leaves_out_predictions_for_another_instruction():
+    made = executor('ensemble')
+    made.add(chunk(tick=0, value=0.9, task='insert'), time_ns(0))
+    made.add(chunk(tick=1, value=0.1, task='retract'), time_ns(1))
+    assert made.at(time_ns(1)).velocity[0] == pytest.approx(1.0)
+
+
 def test_weights_of_the_ensemble_sum_to_one_and_fall_from_the_oldest_on():
     assert weights(4, 0.0) == pytest.approx([0.25] * 4)
     assert weights(4, 1.0).sum() == pytest.approx(1.0)

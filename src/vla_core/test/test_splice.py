@@ -1,6 +1,7 @@
 """The splice meter: its definition, on chunks whose changes are known."""
 
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -80,3 +81,23 @@ def test_rotation_counts_by_the_lever():
     meter = SpliceMeter(lever_m=0.1)
     meter.inside(np.array([[0, 0, 0, 0, 0, 0], [0, 0, 0, 0.01, 0, 0]]))
     assert meter.figures().inside_change_m == pytest.approx(0.001)
+
+
+def test_figures_can_be_read_while_another_thread_measures():
+    meter, stop, failures = SpliceMeter(), threading.Event(), []
+
+    def read():
+        try:
+            while not stop.is_set():
+                meter.figures()
+        except RuntimeError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    for key in range(2000):
+        meter.executed(key, key * PERIOD_NS, np.full(6, key / 1000))
+        meter.inside(np.full((2, 6), key / 1000))
+    stop.set()
+    thread.join(10)
+    assert not failures and not thread.is_alive() and meter.splices == 1999

@@ -57,12 +57,18 @@ def euler_to_quat(abr_rad: ArrayLike) -> Array:
     Mobile (intrinsic) XYZ: R = Rx(a) Ry(b) Rz(r) (Meca500 programming manual, "Euler angles").
     """
     half = np.asarray(abr_rad, np.float64) / 2
-    zero = np.zeros(half.shape[:-1])
-    sine, cosine = np.sin(half), np.cos(half)
-    about_x = np.stack([sine[..., 0], zero, zero, cosine[..., 0]], axis=-1)
-    about_y = np.stack([zero, sine[..., 1], zero, cosine[..., 1]], axis=-1)
-    about_z = np.stack([zero, zero, sine[..., 2], cosine[..., 2]], axis=-1)
-    return quat_normalize(quat_multiply(quat_multiply(about_x, about_y), about_z))
+    # The product of the three quaternions written out: the driver does this at every state.
+    (s1, s2, s3), (c1, c2, c3) = np.moveaxis(np.sin(half), -1, 0), np.moveaxis(np.cos(half), -1, 0)
+    quat: Array = np.stack(
+        [
+            s1 * c2 * c3 + c1 * s2 * s3,
+            c1 * s2 * c3 - s1 * c2 * s3,
+            c1 * c2 * s3 + s1 * s2 * c3,
+            c1 * c2 * c3 - s1 * s2 * s3,
+        ],
+        axis=-1,
+    )
+    return np.where(quat[..., 3:] < 0, -quat, quat)
 
 
 def quat_to_euler(quat_xyzw: ArrayLike) -> Array:

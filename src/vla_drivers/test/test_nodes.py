@@ -9,6 +9,7 @@ from geometry_msgs.msg import PoseStamped, WrenchStamped
 import numpy as np
 import pytest
 from sensor_msgs.msg import CompressedImage, JointState
+from std_srvs.srv import Trigger
 from wire_helpers import (
     datagram,
     free_port,
@@ -229,6 +230,21 @@ def test_every_chunk_is_refused_by_a_device_that_only_tells_its_state(listener, 
     assert answers[-1].result == CommandStatus.REFUSED
     assert list(answers[-1].reasons) == ['device_state_only']
     assert answers[-1].refused_total == 2
+
+
+def test_an_operator_is_told_that_a_state_only_device_cannot_move(listener, robot_host):
+    node = RobotDriver(parameter_overrides=overrides(port=robot_host[0]))
+    clients = [
+        listener.create_client(Trigger, f'robot/{name}')
+        for name in ('enable', 'disable', 'emergency_stop', 'reset', 'recover')
+    ]
+    with spinning(node, listener):
+        for client in clients:
+            assert client.wait_for_service(10.0)
+            future = client.call_async(Trigger.Request())
+            wait_for(future.done)
+            assert not future.result().success
+            assert 'device:=mecademic' in future.result().message
 
 
 def test_images_pass_untouched_to_the_topic_of_their_view(listener):

@@ -80,6 +80,18 @@ def test_a_window_that_is_not_the_contracts_is_refused(checkpoint):
     assert code == 1 and len(lines) == 1 and 'says 65; set it to 65' in lines[0], lines
 
 
+def test_realtime_chunking_without_a_flow_head_is_refused(tmp_path):
+    from pathlib import Path
+
+    from vla_policy.checkpoint import create_checkpoint
+
+    folder = tmp_path / 'diffusion'
+    create_checkpoint('nano', folder, 0, Path(__file__).parents[3] / CONTRACT, head='diffusion')
+    code, lines = start('action_expert_node', f'checkpoint:={folder}', 'chunk_policy:=rtc')
+    assert code == 1 and len(lines) == 1, lines
+    assert 'chunk_policy' in lines[0] and 'diffusion head' in lines[0]
+
+
 def test_a_device_that_is_not_there_is_refused(checkpoint):
     code, lines = start('vlm_node', f'checkpoint:={checkpoint}', 'device:=gpu0')
     assert (

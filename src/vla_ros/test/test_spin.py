@@ -1,13 +1,16 @@
 """Node processes: exit codes, one clear line, signals."""
 
+import gc
 import os
 import signal
 import subprocess
 import sys
 
 import pytest
+from rclpy.node import Node
 
-from vla_ros.testing import ros_domain, wait_for
+from vla_ros.spin import Spinner
+from vla_ros.testing import ros_context, ros_domain, wait_for
 
 PROGRAM = """
 from dataclasses import dataclass
@@ -117,3 +120,19 @@ def test_each_test_process_gets_a_domain_of_its_own():
 def test_waiting_has_a_deadline_and_says_for_what():
     with pytest.raises(AssertionError, match='not within 0.01 s: rain'):
         wait_for(lambda: False, 0.01, 'rain')
+
+
+def test_spinning_keeps_nothing_from_turn_to_turn():
+    with ros_context():
+        node, turns = Node('turning'), []
+        timer = node.create_timer(0.001, lambda: turns.append(0))
+        with Spinner(node):
+            wait_for(lambda: len(turns) > 50)
+            gc.collect()
+            before = len(gc.get_objects())
+            wait_for(lambda: len(turns) > 550)
+            gc.collect()
+            grown = len(gc.get_objects()) - before
+        node.destroy_timer(timer)
+        node.destroy_node()
+    assert grown < 250

@@ -60,7 +60,7 @@ class Cell:
                 and s.commanded_speed_m_s == 0.0
                 and (near_deg is None or np.allclose(np.degrees(s.joint_rad), near_deg, atol=0.01))
             ),
-            timeout_s=15.0,
+            timeout_s=30.0,
         )
 
     def close(self):

@@ -33,8 +33,10 @@ class ExecutorSettings:
 
     policy: ChunkPolicy = 'latest'
     period_ns: int = NS // 10  # of a step
-    ensemble_decay: float = 0.01  # ACT's m (arXiv 2304.13705): weight exp(-m i), i = 0 the oldest
-    max_chunks: int = 16  # kept at a time; twice the steps of a chunk is more than can be in force
+    # ACT's m (arXiv 2304.13705): weight exp(-m i), i = 0 the oldest. From about 0.3 on nearly all
+    # weight is on the oldest chunk, and its end is a jump: `vla bench splice --decay 0.5`.
+    ensemble_decay: float = 0.01
+    max_chunks: int = 64  # kept at a time; one a tick and H steps long, H of them can be in force
     max_ahead_s: float = 1.0  # a chunk that begins later than this is of another clock
     lever_m: float = 0.1  # turns rad into m for the splice meter: about the needle's length
 
@@ -57,6 +59,7 @@ class _Entry:
     stamps_ns: list[int]
     delta: Array  # (H, 6)
     holds: bool
+    task: str
 
     def step_at(self, now_ns: int, period_ns: int) -> int | None:
         """Return the step whose period covers now."""
@@ -68,9 +71,10 @@ class ChunkExecutor:
     """Executes by time. `add` and `at` may be called from any threads; one lock guards all.
 
     Policies: `latest`, the newest chunk whose step covers now; `ensemble`, the weighted mean of
-    all of them; `rtc`, like `latest`, for chunks whose first steps repeat what was committed
-    (others are executed too, and counted). A chunk that holds or stops (reaction HOLD, STOP) drops
-    every chunk made before it, also ones still to come, and its steps are zero whatever they say.
+    all of them made for the same instruction; `rtc`, like `latest`, for chunks whose first steps
+    repeat what was committed (others are executed too, and counted). A chunk that holds or stops
+    (reaction HOLD, STOP) drops every chunk made before it, also ones still to come, and its steps
+    are zero whatever they say.
 
     Counters: chunks, duplicate_chunks, out_of_order_chunks, superseded_chunks (older than a hold),
     future_chunks, bad_chunks, evicted_chunks, late_chunks, holds, uncommitted_chunks (`rtc`),
@@ -102,8 +106,8 @@ class ChunkExecutor:
             elif self.settings.policy == 'rtc' and chunk.committed_steps == 0:
                 self.counters.add('uncommitted_chunks')
             self._insert(entry, now_ns)
-            if not entry.holds:
-                self.splice.inside(entry.delta)
+        if not entry.holds:
+            self.splice.inside(entry.delta)
 
     def at(self, now_ns: int) -> Motion | None:
         """Return the motion that the chunks ask for now; None when no step covers now."""
@@ -121,9 +125,13 @@ class ChunkExecutor:
             newest, step = parts[-1]
             delta = newest.delta[step]
             if self.settings.policy == 'ensemble' and not newest.holds:
-                # A hold is no prediction: once a newer chunk covers now, it has no part.
-                steps = np.stack([entry.delta[k] for entry, k in parts if not entry.holds])
-                delta = mean_step(steps, self.settings.ensemble_decay)
+                # A hold is no prediction, and one for another instruction not one for this.
+                steps = [
+                    entry.delta[k]
+                    for entry, k in parts
+                    if not entry.holds and entry.task == newest.task
+                ]
+                delta = mean_step(np.stack(steps), self.settings.ensemble_decay)
             self._note(newest, step, delta)
             velocity = delta * (NS / period_ns)
             return Motion(velocity, newest.key[1], step, made_ns=newest.key[0])
@@ -143,7 +151,7 @@ class ChunkExecutor:
         if not holds and not np.isfinite(delta).all():
             return None
         key = (int(chunk.made_ns), int(chunk.chunk_id))
-        return _Entry(key, stamps_ns, np.zeros_like(delta) if holds else delta, holds)
+        return _Entry(key, stamps_ns, np.zeros_like(delta) if holds else delta, holds, chunk.task)
 
     def _problem(self, entry: _Entry, now_ns: int) -> str:
         """Return why a chunk has no part in anything, as a kind to count; '' if it may have."""

@@ -7,6 +7,7 @@ Deliberately changes nothing: a rough splice is shown here and limited by the sa
 from collections import deque
 from dataclasses import dataclass
 import math
+import threading
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,11 +47,12 @@ class SpliceMeter:
     a pause and holds are no splices. The length of a step is sqrt(|displacement|^2 +
     (lever |rotation|)^2), m.
 
-    Not thread-safe: the executor calls under its lock.
+    Any thread may call; one lock guards all.
     """
 
     def __init__(self, lever_m: float = 0.1, samples: int = SAMPLES) -> None:
         self.splices = 0
+        self._lock = threading.Lock()
         self._scale = np.array([1.0, 1.0, 1.0, lever_m, lever_m, lever_m])
         self._inside: deque[float] = deque(maxlen=samples)
         self._lengths: deque[float] = deque(maxlen=samples)
@@ -65,44 +67,54 @@ class SpliceMeter:
     @property
     def ratio(self) -> float:
         """Ratio of the last splice; NaN before the first."""
-        return self._changes[-1] / self._floor() if self._changes else math.nan
+        with self._lock:
+            return self._changes[-1] / self._floor() if self._changes else math.nan
 
     def inside(self, delta: Array) -> None:
         """Take in the steps (H, 6) of a chunk: displacement (m), rotation vector (rad)."""
         scaled = delta * self._scale
-        self._lengths.extend(np.linalg.norm(scaled, axis=1).tolist())
-        self._inside.extend(np.linalg.norm(np.diff(scaled, axis=0), axis=1).tolist())
-        if self._inside:
-            self._usual_m = float(np.median(self._inside))
+        lengths = np.linalg.norm(scaled, axis=1).tolist()
+        changes = np.linalg.norm(np.diff(scaled, axis=0), axis=1).tolist()
+        with self._lock:
+            self._lengths.extend(lengths)
+            self._inside.extend(changes)
+            inside = list(self._inside)
+        if inside:  # the slow part outside the lock: `executed` is called by the command thread
+            self._usual_m = float(np.median(inside))
 
     def executed(self, key: object, begin_ns: int, step: Array) -> None:
         """Take in what is executed now: newest chunk, start of its step's period, step (6,)."""
         scaled = step * self._scale
-        if begin_ns != self._begin_ns:
-            self._before, self._begin_ns = self._current, begin_ns
-        if key != self._key:
-            if self._before is not None and self._current is not None:
-                self.splices += 1
-                self._changes.append(float(np.linalg.norm(scaled - self._before)))
-                self._jumps.append(float(np.linalg.norm(scaled - self._current)))
-            self._key = key
-        self._current = scaled
+        with self._lock:
+            if begin_ns != self._begin_ns:
+                self._before, self._begin_ns = self._current, begin_ns
+            if key != self._key:
+                if self._before is not None and self._current is not None:
+                    self.splices += 1
+                    self._changes.append(float(np.linalg.norm(scaled - self._before)))
+                    self._jumps.append(float(np.linalg.norm(scaled - self._current)))
+                self._key = key
+            self._current = scaled
 
     def pause(self) -> None:
         """Nothing is executed, or a hold: what follows is a start, not a splice."""
-        self._key = self._current = self._before = None
+        with self._lock:
+            self._key = self._current = self._before = None
 
     def figures(self) -> SpliceFigures:
         """Return medians and the 99th percentile over the newest splices and chunks."""
-        change = percentiles(self._changes)
-        usual_m, length_m = self._floor(), _median(self._lengths)
+        with self._lock:
+            splices, usual_m = self.splices, self._floor()
+            changes, jumps = list(self._changes), list(self._jumps)
+            inside, lengths = list(self._inside), list(self._lengths)
+        change, length_m = percentiles(changes), _median(lengths)
         return SpliceFigures(
-            self.splices,
+            splices,
             _over(change['p50'], usual_m),
             _over(change['p99'], usual_m),
             _over(change['p50'], max(length_m, LEAST_CHANGE_M)),
-            _over(percentiles(self._jumps)['p50'], usual_m),
-            _median(self._inside),
+            _over(percentiles(jumps)['p50'], usual_m),
+            _median(inside),
             length_m,
         )
 
@@ -110,7 +122,7 @@ class SpliceMeter:
         return self._usual_m if self._usual_m > LEAST_CHANGE_M else LEAST_CHANGE_M
 
 
-def _median(values: deque[float]) -> float:
+def _median(values: list[float]) -> float:
     return float(np.median(values)) if values else math.nan
 
 

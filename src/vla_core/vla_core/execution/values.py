@@ -31,6 +31,7 @@ class TimedChunk:
     frame: str = 'base_link'
     checkpoint_hash: str = ''
     contract_hash: str = ''
+    task: str = ''  # instruction the chunk was made for
     committed_steps: int = 0  # first steps that repeat the chunk before (real-time chunking)
 
 

@@ -123,7 +123,7 @@ class MecademicRobot:
         """Disconnect; the robot stops by itself when its client goes."""
         robot, self._robot = self._robot, None
         if robot is not None:
-            self._latch('disconnected')
+            self._latch(self._lost or 'disconnected')
             robot.Disconnect()
             robot.UnregisterCallbacks()
 

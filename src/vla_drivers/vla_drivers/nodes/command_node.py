@@ -34,6 +34,8 @@ from vla_ros import convert, qos
 from vla_ros.lifecycle import one_line
 
 STATUS_PERIOD_S = 0.1
+# activate_at_start: a robot that is switched on later than this must not move by itself.
+START_S = 10.0
 
 
 class CommandNode:
@@ -89,7 +91,7 @@ class CommandNode:
         )
         node.start_worker('robot_driver commands', lambda: self.path.run(params.realtime_priority))
         if params.activate_at_start:
-            self._start_recovery(lambda error: None)
+            self._start_recovery(lambda error: None, wait_s=START_S)
 
     def deactivate(self) -> None:
         """Bring the robot to rest and end the command thread."""
@@ -163,12 +165,18 @@ class CommandNode:
             response, True, 'recovered: activated and homed; robot/reset if stopped, robot/enable'
         )
 
-    def _start_recovery(self, done: Callable[[BaseException | None], None]) -> None:
+    def _start_recovery(
+        self, done: Callable[[BaseException | None], None], wait_s: float = 0.0
+    ) -> None:
+        """Recover in a thread; `wait_s` is how long the connection may still take."""
         self._node.get_logger().info('robot/recover: begins')
 
         def work() -> None:
             error: BaseException | None = None
             try:
+                deadline_s = time.monotonic() + wait_s
+                while not self._device.report().connected and time.monotonic() < deadline_s:
+                    time.sleep(0.05)
                 self._device.recover()
             except Exception as caught:  # noqa: BLE001 - must reach the operator
                 error = caught

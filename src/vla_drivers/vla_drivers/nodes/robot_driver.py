@@ -23,9 +23,10 @@ from vla_drivers.nodes.command_node import CommandNode
 from vla_drivers.nodes.device_node import DeviceNode
 from vla_drivers.nodes.robot_messages import robot_status, state_only_status
 from vla_drivers.nodes.robot_parameters import check, Parameters
+from vla_drivers.nodes.state_messages import StateMessages
 from vla_drivers.robot_stream import Condition, RobotLimits, RobotStream
 from vla_msgs.msg import ActionChunk, CommandStatus, RobotStatus
-from vla_ros import convert, qos
+from vla_ros import qos
 from vla_ros.spin import run_node
 
 STATUS_PERIOD_S = 1.0
@@ -56,6 +57,7 @@ class RobotDriver(DeviceNode):
         """Prepare the device and create the topics."""
         params = self.params
         check(params)
+        self._messages = StateMessages(params.base_frame, params.joint_names)
         self._joints = self.add_publisher(JointState, 'robot/joint_states', qos.SENSOR_STREAM)
         self._pose = self.add_publisher(PoseStamped, 'robot/tcp_pose', qos.SENSOR_STREAM)
         self._status = self.add_publisher(RobotStatus, 'robot/status', qos.STATUS)
@@ -118,22 +120,13 @@ class RobotDriver(DeviceNode):
         return [robot_item(heard, self._device.report()), *self._commands.health()]
 
     def _on_readings(self, readings: list) -> None:
-        params = self.params
         for stamped in self._stream.accept(readings):
-            state = stamped.state
-            quat_xyzw = euler_to_quat(state.euler_rad)
+            quat_xyzw = euler_to_quat(stamped.state.euler_rad)
             if self._commands is not None:
                 self._commands.on_state(stamped, quat_xyzw)
-            joints = convert.joint_state(
-                stamped.stamp_ns, params.joint_names, state.joint_rad, stamped.joint_rad_s
-            )
-            joints.header.frame_id = params.base_frame
+            joints, pose = self._messages.fill(stamped, quat_xyzw)
             self._joints.publish(joints)
-            self._pose.publish(
-                convert.pose_stamped(
-                    stamped.stamp_ns, params.base_frame, state.position_m, quat_xyzw
-                )
-            )
+            self._pose.publish(pose)
 
     def _watch(self) -> None:
         """Publish the status once a second, and at once when the state changes."""

@@ -169,6 +169,8 @@ class ActionLoop:
 
     def _remember(self, chunk: Chunk) -> None:
         """What was published is what the next chunk continues; a hold ends that."""
+        if not self._settings.realtime_chunking:
+            return
         if chunk.reaction >= Reaction.HOLD:
             self.continuation.held(chunk.total_s)
         else:
