@@ -6,7 +6,7 @@ enter := root=$(root); source tools/env.sh;
 .PHONY: help setup demo test test-system lint clean
 
 help:
-	@echo 'make demo         start the whole graph on simulated devices and watch it (Ctrl-C ends it)'
+	@echo 'make demo         watch needle insertions in the simulated lab (Ctrl-C ends it)'
 	@echo 'make test         all tests but the long ones'
 	@echo 'make test-system  the long whole-system tests'
 	@echo 'make setup        only prepare: system packages, .venv, build'

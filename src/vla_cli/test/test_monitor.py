@@ -12,7 +12,14 @@ from vla_cli.monitor.model import Model
 from vla_cli.monitor.snapshot import ProcessPart
 from vla_cli.monitor.view import render
 from vla_cli.monitor.web import StatusPage
-from vla_cli.records import ChunkRecord, PassRecord, RobotRecord, StatusRecord
+from vla_cli.records import (
+    ChunkRecord,
+    CommandRecord,
+    GoalRecord,
+    PassRecord,
+    RobotRecord,
+    StatusRecord,
+)
 from vla_core.contract import load_contract
 from vla_core.errors import VlaError
 
@@ -28,6 +35,8 @@ NODES = (
     'sensor_driver',
     'vlm_node',
     'action_expert_node',
+    'scripted_expert_node',
+    'task_node',
 )
 PROCESSES = tuple(
     ProcessPart(name, 'running', 4000 + i, i % 2, 0.25, 300.0, 'exit code 1: boom' * (i % 2))
@@ -48,6 +57,14 @@ def chunk(number, **more):
     return ChunkRecord(number, tick, tick + 2_000_000, **{**values, **more})
 
 
+def command(**more):
+    values = {
+        'gate': 'enabled', 'result': 'LIMITED', 'reasons': ('speed',), 'values': (0.031,),
+        'limits': (0.025,), 'speed_m_s': 0.025, 'force_n': 0.12, 'refused': 3, 'limited': 17,
+    }  # fmt: skip
+    return CommandRecord(NOW, **{**values, **more})
+
+
 def filled(model):
     for number in range(1, 101):
         model.add_chunk(chunk(number))
@@ -57,6 +74,8 @@ def filled(model):
             PassRecord(number, done - 180_000_000, done, 0.18, (0.01, 0.02, 0.1, 0.04, 0.01))
         )
     model.set_robot(RobotRecord('connected', device='legacy'))
+    model.operation.set_command(command(), NOW + 10 * NS)
+    model.operation.set_goal(GoalRecord(NOW + 10 * NS, 7.0, 0.42, 0.3, 0.00123, 0.1))
     model.set_pose(joint1_rad=0.7894, position_x_m=0.12345)
     for view in range(1, 6):
         model.add_status(
@@ -127,6 +146,52 @@ def test_node_whose_diagnostics_cease_is_stale_and_later_forgotten(model):
     problems = model.snapshot(NOW + 5 * NS).problems
     assert [(p.name, p.message) for p in problems] == [('a', 'no diagnostics for 5 s')]
     assert model.snapshot(NOW + 100 * NS).problems == ()
+
+
+def test_gate_commands_and_goal_are_shown_with_reason_value_and_limit(model):
+    text = '\n'.join(plain.lines(filled(model)))
+    expected = 'Gate: enabled  LIMITED speed 0.031/0.025  25.0 mm/s  force 0.12 N'
+    assert f'{expected}  (refused 3 limited 17)' in text
+    assert '42%' in text and 'surface 1.23 mm' in text
+
+
+def test_silent_gate_and_ended_goal_are_not_shown_as_if_they_lived(model):
+    filled(model)
+    later = model.snapshot(NOW + 12 * NS)
+    assert later.command.gate == '' and not later.goal.running
+
+
+def test_refusal_between_two_looks_stays_visible_for_a_while(model):
+    model.operation.set_command(command(result='EXECUTED', reasons=()), NOW)
+    refusal = command(result='REFUSED', reasons=('huge_step',), values=(0.2,), limits=(0.006,))
+    model.operation.set_command(refusal, NOW)
+    model.operation.set_command(command(result='EXECUTED', reasons=()), NOW + NS // 10)
+    part = model.snapshot(NOW + NS // 10).command
+    assert part.result == 'EXECUTED' and part.why == 'chunk refused: huge_step 0.2/0.006'
+    model.operation.set_command(command(result='EXECUTED', reasons=()), NOW + 4 * NS)
+    assert model.snapshot(NOW + 4 * NS).command.why == ''
+
+
+def test_outcomes_and_the_last_end_come_from_the_diagnostics(model):
+    values = {'outcome_success': '4', 'outcome_timeout': '1', 'bad_shape': '2'}
+    entry = StatusRecord('lab/task_node: task', 0, 'last: timeout: no success', values)
+    model.add_status(entry, NOW)
+    goal = model.snapshot(NOW).goal
+    assert goal.outcomes == {'success': 4, 'timeout': 1}
+    assert goal.last == 'last: timeout: no success'
+
+
+def test_what_the_gate_refuses_is_no_loss_of_data(model):
+    model.add_status(StatusRecord('robot_driver: gate', 0, values={'chunks_refused': '9'}), NOW)
+    assert model.snapshot(NOW).losses == {}
+
+
+def test_expert_that_knows_no_sensor_window_has_no_fill(model):
+    model.add_chunk(chunk(1, sensor_fill=0.0, checkpoint_hash='scripted'))
+    snapshot = model.snapshot(NOW)
+    assert snapshot.sensor_filled is None and snapshot.policy == 'scripted'
+    model.add_chunk(chunk(2, sensor_fill=0.0, sensor_age_s=float('nan')))
+    assert model.snapshot(NOW).sensor_filled == 0
 
 
 def test_only_losses_are_losses(model):

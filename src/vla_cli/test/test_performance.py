@@ -20,7 +20,7 @@ class FakeLink:
     def __init__(self, **fail):
         self.fail = fail
         self.calls = []
-        self.robot = READY
+        self.robot, self.command = READY, None
         self.end = GoalEnd('SUCCESS', 'done', 12.0, 0.3)
         self.closed = threading.Event()
 
@@ -37,7 +37,7 @@ class FakeLink:
             raise VlaError(f'{name} says no')
 
     def status(self):
-        return OperatorStatus(self.robot, None)
+        return OperatorStatus(self.robot, self.command)
 
     def call(self, name, stop):
         self._do(name)
@@ -80,6 +80,29 @@ def test_it_waits_for_a_robot_that_is_not_there():
         assert not link.calls
         link.robot = READY
         wait_for(lambda: 'recover' in link.calls)
+
+
+def test_stop_of_a_busy_machine_is_reset_after_a_pause():
+    link = FakeLink()
+    link.command = CommandRecord(1, 'stopped', 'STOPPED', ('sensor_age',), (2.1,), (2.0,))
+    calls, _ = calls_of(link, 3)
+    assert calls == ['recover', 'reset', 'enable']
+
+
+@pytest.mark.parametrize(
+    ('gate', 'reason'),
+    [('stopped', 'force_limit'), ('stopped', 'robot_error'), ('emergency_stop', 'sensor_age')],
+)
+def test_any_other_stop_waits_for_a_person(gate, reason):
+    link = FakeLink()
+    link.command = CommandRecord(1, gate, 'STOPPED', (reason,), (2.0,), (1.0,))
+    with Performance(lambda: link) as performance:
+        wait_for(lambda: 'vla robot reset' in performance.note())
+        assert reason in performance.note()
+        assert link.calls == ['recover']
+        link.command = CommandRecord(2, 'disabled', 'HELD', ('not_enabled',))
+        wait_for(lambda: 'enable' in link.calls)
+        assert 'reset' not in link.calls
 
 
 def test_status_for_a_person_names_state_gate_reason_and_what_to_do():

@@ -43,6 +43,7 @@ class ChunkRecord:
     reaction: int = 0
     reasons: tuple[str, ...] = ()
     task: str = ''
+    checkpoint_hash: str = ''
     view_stamps_ns: tuple[int, ...] = ()  # 0: no image yet
     features_ns: int = 0
     sensor_last_ns: int = 0

@@ -62,6 +62,7 @@ def chunk_record(message) -> ChunkRecord:
         reaction=message.reaction,
         reasons=tuple(message.reasons),
         task=message.task,
+        checkpoint_hash=message.checkpoint_hash,
         view_stamps_ns=tuple(to_ns(stamp) for stamp in line.view_stamps),
         features_ns=to_ns(line.features_stamp),
         sensor_last_ns=to_ns(line.sensor_last),

@@ -84,7 +84,8 @@ class Model:
             vl=self._vl(),
             actions=self._actions(),
             images=self._images(),
-            sensor_filled=round(last.sensor_fill * window) if last else None,
+            sensor_filled=round(last.sensor_fill * window) if last and _windowed(last) else None,
+            policy=last.checkpoint_hash if last else '',
             sensor_window=window,
             sensor_gap_ms=last.sensor_max_gap_s * 1e3 if last else None,
             joint1_deg=_scaled(self._joint1_rad, 180 / math.pi),
@@ -205,6 +206,11 @@ def _rate(stamps_ns: list[int]) -> float | None:
     if len(recent) < 2 or recent[-1] == recent[0]:
         return None
     return (len(recent) - 1) * 1e9 / (recent[-1] - recent[0])
+
+
+def _windowed(chunk: ChunkRecord) -> bool:
+    """Whether the expert looks at a sensor window: the scripted one knows its age only."""
+    return chunk.sensor_fill > 0.0 or not math.isfinite(chunk.sensor_age_s)
 
 
 def _scaled(value: float | None, factor: float) -> float | None:

@@ -101,6 +101,7 @@ class Snapshot:
 
     time_ns: int
     task: str = ''
+    policy: str = ''  # checkpoint of the chunks, or 'scripted'
     reaction: str = ''  # '' when there are no actions
     reasons: tuple[str, ...] = ()
     held_recently: int = 0  # ticks of the last minute that were not USE or MARK

@@ -123,7 +123,9 @@ def _status(snapshot: Snapshot, wide: bool) -> Panel:
     if snapshot.note:
         grid.add_row('Demo', Text(snapshot.note, 'cyan'))
     grid.add_row('Goal', Text(goal_text(snapshot), 'green' if snapshot.goal.running else 'dim'))
-    return Panel(grid, title=f'task: {snapshot.task or "-"}', title_align='left', padding=(0, 1))
+    policy = f'  by {snapshot.policy}' if snapshot.policy else ''
+    title = f'task: {snapshot.task or "-"}{policy}'
+    return Panel(grid, title=title, title_align='left', padding=(0, 1))
 
 
 def command_text(snapshot: Snapshot) -> str:

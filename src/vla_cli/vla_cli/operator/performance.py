@@ -1,8 +1,8 @@
 """What the demo's operator does: recover, enable, insert, enable, retract, and again.
 
 Runs in a thread of its own beside the monitor of `vla demo`. Only for the simulated lab: it homes
-and enables without asking anybody. A stop of the gate is not reset by it: it says what stands
-there and goes on when a person has reset.
+and enables without asking anybody. A stop because something was too old for too long (a machine
+that was busy) it resets after a pause; after any other it waits for a person to reset.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,10 @@ INSERT = 'insert the needle into the trocar'
 RETRACT = 'retract the needle'
 RETRY_S = 1.0
 PAUSE_S = 1.0  # between two goals, so that a person sees the end of one
+RESET_AFTER_S = 3.0
 JOIN_S = 2.0
+# Reasons of a stop that say no more than that this machine was late.
+AGES = frozenset(('chunk_age', 'sensor_age', 'state_age', 'no_chunk', 'no_motion'))
 
 
 class Performance:
@@ -79,6 +82,14 @@ class Performance:
         link.call('recover', self._stop.is_set)
 
     def _enable(self, link: OperatorLink) -> None:
+        status = link.status()
+        command = status.command
+        if command is not None and command.gate not in ('', 'disabled', 'enabled'):
+            if command.gate != 'stopped' or not set(command.reasons) <= AGES:
+                raise VlaError(f'{command.gate}: {command.why()}; go on with vla robot reset')
+            self._note = f'stopped: {command.why()}; reset in {RESET_AFTER_S:g} s'
+            link.spin(RESET_AFTER_S, self._stop.is_set)
+            link.call('reset', self._stop.is_set)
         link.call('enable', self._stop.is_set)
         self._note = 'enabled'
 

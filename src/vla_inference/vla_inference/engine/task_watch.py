@@ -213,7 +213,7 @@ class TaskWatch:
         if silent_s > self._settings.status_stale_s:
             return (
                 Outcome.GATE_STOP,
-                f'no robot/command_status for {silent_s:.1f} s: the robot driver is gone',
+                f'no robot/command_status for {silent_s:.1f} s: the robot driver is silent',
             )
         if gate.gate != ENABLED:
             why = gate.why()
