@@ -18,6 +18,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
 from vla_core.errors import VlaError
+from vla_core.realtime import be_nice
 from vla_ros.lifecycle import one_line, VlaLifecycleNode
 
 SWITCH_INTERVAL_S = (
@@ -26,13 +27,18 @@ SWITCH_INTERVAL_S = (
 SHUTDOWN_LIMIT_S = 2.8
 
 
-def run_node(factory: Callable[[], VlaLifecycleNode], args: Sequence[str] | None = None) -> int:
+def run_node(
+    factory: Callable[[], VlaLifecycleNode], args: Sequence[str] | None = None, nice: int = 0
+) -> int:
     """Run the node made by `factory()` until SIGINT or SIGTERM; return the exit code.
 
+    nice: niceness of the whole process where the system permits it. It is set before the
+    middleware starts its threads, which inherit it: what they do late, no thread here can mend.
     0 after a signal; 1 after a VlaError (one line on stderr) or an unexpected error (logged with
     its traceback).
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    be_nice(nice)
     args = list(sys.argv if args is None else ['node', *args])
     try:
         _refuse_missing_files(args)

@@ -18,6 +18,7 @@ import time
 from types import FrameType
 
 from vla_core.errors import ConfigError, DeviceError, VlaError
+from vla_core.realtime import be_nice
 from vla_core.timebase import NS
 from vla_sim import stats
 from vla_sim.options import SimOptions
@@ -27,9 +28,9 @@ START_LIMIT_S = 60.0
 STOP_LIMIT_S = 1.5
 STATS_PERIOD_S = 0.2
 _START_AHEAD_NS = 50_000_000
-# Rendering takes processor time that a real lab's cameras do not; it is done ahead of its trigger
-# and can wait for the programs under test.
-_NICE = {'cameras': 10}
+# Rendering takes processor time that a real lab's cameras do not: it waits for the programs under
+# test. The arm and the sensor of a real lab wait for nobody (below 0 needs a privilege).
+_NICE = {'cameras': 10, 'world': -10, 'sensor': -10}
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 
 
@@ -156,7 +157,7 @@ def _child(role: str, options: SimOptions, shared: SharedState, pipe: int, paren
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C reaches the whole group; the parent passes it on
     ready: Callable[[], object] = lambda: os.write(pipe, b'\n')
-    os.nice(_NICE.get(role, 0))
+    be_nice(_NICE.get(role, 0))
     try:
         _body(role)(options, shared, ready)
     except VlaError as error:

@@ -52,9 +52,8 @@ class TruthSample:
     tissue_punctured: bool
     commanded_speed_m_s: float  # of the needle's tip, by the joints the robot commands
     last_motion_ns: int  # Unix time the robot last got a command to move; 0: never
-    last_stop_ns: (
-        int  # and one to stop: zero velocity, PauseMotion, ClearMotion, loss, stop button
-    )
+    # and was first told to stop since: zero velocity, PauseMotion, ClearMotion, loss, stop button
+    last_stop_ns: int
     activated: bool
     homed: bool
     paused: bool

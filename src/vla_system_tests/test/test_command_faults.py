@@ -124,18 +124,30 @@ def test_force_above_its_limit_stops_within_thirty_milliseconds_of_the_sample(
         begin = len(robot.samples)
         robot.control.push(2.0, 0.4)
         stamp_ns = wait_for(lambda b=begin: crossing(robot.samples[b:]), 5, 'a sample above 1 N')
-        sample = robot.truth.wait(lambda s, t=stamp_ns: s.last_stop_ns >= t, 5)
+        # The rule on the rise may have stopped it before: the time is below 0 then.
+        sample = robot.truth.wait(lambda s: s.last_stop_ns > s.last_motion_ns, 5)
         times_ms.append((sample.last_stop_ns - stamp_ns) / 1e6)
-        rests_ms.append((robot.wait_for_rest(stamp_ns) - stamp_ns) / 1e6)
+        rests_ms.append((halted_ns(robot, stamp_ns) - stamp_ns) / 1e6)
+        robot.wait_for_rest(stamp_ns)
         status = robot.ears.commands[-1]
         assert status.result == CommandStatus.STOPPED and status.gate == 'stopped'
         assert {'force_limit', 'force_slope'} & set(status.reasons)
         robot.make_ready()
     record_property('stop_after_sample_ms', times_ms)
     print('stop command at the robot after the sample, ms:', np.round(times_ms, 1))
-    print('at rest after the sample, ms:', np.round(rests_ms, 1))
+    print('joints commanded to rest after the sample, ms:', np.round(rests_ms, 1))
     assert np.median(times_ms) <= 1e3 * FORCE_LIMIT_S
     assert max(times_ms) <= 1e3 * FORCE_LIMIT_S
+
+
+def halted_ns(robot, after_ns):
+    """When the robot's own set point came to rest; the push itself still moves the needle."""
+    moving = [
+        s.stamp_ns
+        for s in robot.trace.samples
+        if s.stamp_ns > after_ns - 100_000_000 and s.commanded_speed_m_s > AT_REST_M_S
+    ]
+    return max(moving, default=after_ns)
 
 
 def crossing(batches):
@@ -177,7 +189,7 @@ def wrong_length(robot):
     (lambda robot: lambda chunk: robot.pilot.make(time.time_ns() + 10**9), 'future_chunk'),
     (hostile(checkpoint_hash='another'), 'other_checkpoint'),
     (hostile(contract_hash='another'), 'other_contract'),
-], ids=['nan', 'infinity', 'huge', 'length', 'old', 'future', 'checkpoint', 'contract'])  # fmt: skip
+], ids=['nan', 'inf', 'huge', 'length', 'old', 'future', 'checkpoint', 'contract'])  # fmt: skip
 def test_hostile_chunk_is_refused_counted_and_the_robot_holds(robot, shape, kind):
     move(robot)
     before = robot.ears.commands[-1].refused_total

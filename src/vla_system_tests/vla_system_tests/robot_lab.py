@@ -70,7 +70,7 @@ class RobotLab:
         wait_for(lambda: self.truth.newest() is not None, 60, 'the simulator')
         self.control.clear_faults()
         self.operator.call('reset', 60.0)
-        self.operator.must('recover', 30.0)
+        wait_for(lambda: self.operator.call('recover', 40.0)[0], 40.0, 'a recovered robot')
         if pilot:
             self.pilot.shape = lambda chunk: chunk
             self.pilot.fly([0.0] * 6)

@@ -14,6 +14,9 @@ from vla_drivers.health import clock_item, InputHealth
 from vla_drivers.reader import DeviceReader
 from vla_ros.lifecycle import VlaLifecycleNode
 
+# From a force sample to the robot's stop: neither driver may wait for a model or a renderer.
+NICE = -10
+
 
 class DeviceNode(VlaLifecycleNode):
     """`_on_readings` of the subclass runs in the reader's thread, everything else in the

@@ -20,7 +20,7 @@ from vla_drivers.devices.base import RobotReport
 from vla_drivers.devices.mecademic import MecademicRobot, MecademicSettings
 from vla_drivers.devices.zmq_robot import ZmqRobot
 from vla_drivers.nodes.command_node import CommandNode
-from vla_drivers.nodes.device_node import DeviceNode
+from vla_drivers.nodes.device_node import DeviceNode, NICE
 from vla_drivers.nodes.robot_messages import robot_status, state_only_status
 from vla_drivers.nodes.robot_parameters import check, Parameters
 from vla_drivers.nodes.state_messages import StateMessages
@@ -192,4 +192,4 @@ class RobotDriver(DeviceNode):
 
 def main(args=None) -> int:
     """Entry point."""
-    return run_node(RobotDriver, args)
+    return run_node(RobotDriver, args, NICE)

@@ -10,7 +10,7 @@ from geometry_msgs.msg import WrenchStamped
 
 from vla_core.health import HealthItem
 from vla_drivers.devices.udp_sensor import UdpSensor
-from vla_drivers.nodes.device_node import DeviceNode
+from vla_drivers.nodes.device_node import DeviceNode, NICE
 from vla_drivers.sensor_stream import Batch, buffer_item, SensorSettings, SensorStream
 from vla_msgs.msg import SensorBatch
 from vla_ros import convert, qos
@@ -122,4 +122,4 @@ class SensorDriver(DeviceNode):
 
 def main(args=None) -> int:
     """Entry point."""
-    return run_node(SensorDriver, args)
+    return run_node(SensorDriver, args, NICE)

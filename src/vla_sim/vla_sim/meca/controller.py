@@ -109,6 +109,11 @@ class Controller:
 
     # -- what goes in
 
+    def note_stop(self) -> None:
+        """Remember when it was first told to stop after it was last told to move."""
+        if self.last_stop_ns <= self.last_motion_ns:
+            self.last_stop_ns = self.now_ns
+
     def connection_lost(self) -> None:
         """The control client is gone: nothing moves until somebody resumes."""
         self.control_monitoring = False
@@ -181,7 +186,8 @@ class Controller:
 
     def pause(self) -> None:
         """Halt on the path."""
-        self.paused, self.last_stop_ns = True, self.now_ns
+        self.paused = True
+        self.note_stop()
         self.reply(Code.PAUSE_MOTION, 'Motion paused.')
 
     def resume(self) -> None:
@@ -195,7 +201,8 @@ class Controller:
     def clear(self) -> None:
         """Halt and forget everything queued."""
         self._drop_queue()
-        self.paused, self.last_stop_ns = True, self.now_ns
+        self.paused = True
+        self.note_stop()
 
     def fail(self, code: Code | int, text: str) -> None:
         """Enter error mode: halt, forget everything queued, wait for ResetError."""
@@ -220,7 +227,8 @@ class Controller:
             self._drop_queue()
             self._pending = None
             self.activated = self.homed = False
-            self.paused, self.last_stop_ns = True, self.now_ns
+            self.paused = True
+            self.note_stop()
         self._announce(Code.ESTOP, self.estop)
 
     def set_pstop2(self, pressed: bool) -> None:

@@ -164,7 +164,7 @@ def _stamp(robot: Controller, velocity: Array) -> None:
     if velocity.any():
         robot.last_motion_ns = robot.now_ns
     else:
-        robot.last_stop_ns = robot.now_ns
+        robot.note_stop()
 
 
 def _delay(robot: Controller, values: Values) -> None:
