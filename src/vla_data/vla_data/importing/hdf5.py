@@ -78,7 +78,8 @@ def _frame_stamps(
         raise LegacyDataError(
             path,
             f'{what}: nothing can be aligned by them. If the frames are known to be evenly '
-            "spaced, state their rate with --rebuild-times HZ (and the sensor's with --sensor-rate HZ)",
+            'spaced, state their rate with --rebuild-times HZ (that of the sensor with '
+            '--sensor-rate HZ)',
         )
     if coarse:
         start_ns = _start(seconds, report)

@@ -138,7 +138,7 @@ def _part(path: Path, report: ImportReport) -> tuple[Stamps, Opener] | None:
             send = np.array(archive.array('send_timestamps', 1))
     if shapes[0][0] != len(seconds) or shapes[1][0] != len(seconds):
         raise LegacyDataError(
-            path, f'{len(seconds)} times, force {shapes[0]}, A-scans {shapes[1]}'
+            path, f'{len(seconds)} times, but force {shapes[0]}, A-scans {shapes[1]}'
         )
     refuse_coarse(path, 'timestamps', seconds)
     if not len(seconds):

@@ -43,12 +43,12 @@ def read_windows(
         data = archive.array('data', 3)
         if len(data) != len(seconds) or data.shape[2] < 2:
             raise LegacyDataError(
-                path, f'data {data.shape} does not fit {len(seconds)} timestamps'
+                path, f'data {data.shape} do not fit {len(seconds)} times'
             )
         refuse_coarse(path, 'timestamps', seconds)
         if not times.is_unix(seconds).all():
             raise LegacyDataError(
-                path, 'timestamps that are no Unix times of the years 2000..2100'
+                path, 'timestamps that are no Unix times of 2000..2100'
             )
         stamps = times.settle_clock('sensor', None, times.to_ns(seconds), options, report)
         pieces = _plan(stamps, data, nominal_hz, report)
@@ -107,10 +107,14 @@ def _piece(
     if before_ns is None or new == width:  # no overlap: only the window's own stamp is known
         return rows, stamp_ns - np.rint(back * period_ns).astype(np.int64), True
     span_ns = stamp_ns - before_ns
-    # Lost samples could lie anywhere between the stamps: half of their time is the error.
-    if abs(span_ns - new * period_ns) / 2 > MAX_ERROR_NS:
+    lost_ns = span_ns - new * period_ns
+    if abs(lost_ns) / 2 > MAX_ERROR_NS:
         return rows[-1:], np.array([stamp_ns], np.int64)[: len(rows)], False
-    return rows, stamp_ns - np.rint(back * span_ns / max(new, 1)).astype(np.int64), True
+    if abs(lost_ns) < period_ns / 2:
+        return rows, stamp_ns - np.rint(back * span_ns / max(new, 1)).astype(np.int64), True
+    # The loss may lie right after the stamp before or right before this one: half way between.
+    earlier_ns = back * period_ns + np.where(back > 0, lost_ns / 2, 0.0)
+    return rows, stamp_ns - np.rint(earlier_ns).astype(np.int64), True
 
 
 def _new_rows(
