@@ -20,6 +20,10 @@ VERBS = {
     'sim': ('sim', 'the simulated lab alone: robot, cameras, sensor on their wire protocols'),
     'bench live': ('bench_live', 'measure the running graph: rates, ages, losses, CPU, memory'),
     'bench vlm': ('bench_vlm', 'measure the vision-language model against its computed limit'),
+    'import': ('import_legacy', 'legacy recordings into episodes, with a report of what was dropped'),
+    'export': ('export', 'episodes into other formats: a LeRobot dataset'),
+    'episodes check': ('episodes_check', 'rates, gaps, frozen content, clocks: pass or fail'),
+    'episodes plot': ('episodes_plot', 'one page of an episode, PNG and HTML'),
     'checkpoint create': ('checkpoint_create', 'make an untrained checkpoint of a preset'),
     'checkpoint show': ('checkpoint_show', 'print what a checkpoint holds and check its hashes'),
 }
