@@ -20,7 +20,6 @@ PACKAGE = 'vla_msgs'
 def make_typestore(definitions: Iterable[tuple[str, str]] = (), suite: bool = True) -> Any:
     """Return a rosbags typestore (Jazzy) with `definitions` and the suite's messages.
 
-
     definitions: (type name, text of the .msg file with its dependencies), as a bag's schemas hold
     them. The first definition of a type wins. VlaError when one cannot be parsed.
     """
