@@ -20,7 +20,7 @@ VERBS = {
     'sim': ('sim', 'the simulated lab alone: robot, cameras, sensor on their wire protocols'),
     'bench live': ('bench_live', 'measure the running graph: rates, ages, losses, CPU, memory'),
     'bench vlm': ('bench_vlm', 'measure the vision-language model against its computed limit'),
-    'import': ('import_legacy', 'legacy recordings into episodes, with a report of what was dropped'),
+    'import': ('import_legacy', 'legacy recordings into episodes, with a report'),
     'export': ('export', 'episodes into other formats: a LeRobot dataset'),
     'episodes check': ('episodes_check', 'rates, gaps, frozen content, clocks: pass or fail'),
     'episodes plot': ('episodes_plot', 'one page of an episode, PNG and HTML'),

@@ -168,7 +168,7 @@ def test_defects_of_the_sensor_are_repaired_and_counted(tmp_path):
     assert report.count('not_finite') == 1
     assert report.count('lost_samples') == 14
     assert written.messages('sensor/samples')[-1].lost_total == 14
-    assert written.closed['loss']['sensor/samples']['lost_source'] == 14
+    assert written.closed['loss']['/sensor/samples']['lost_source'] == 14
 
 
 def test_several_sensor_files_of_a_session_become_one_stream(tmp_path):

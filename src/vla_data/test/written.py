@@ -22,11 +22,11 @@ class Written:
         self.types, self.log, self.entries, self.closed = {}, [], {}, {}
 
     def add_topic(self, name, type_name):
-        self.types[name] = type_name
+        self.types[name.removeprefix('/')] = type_name
 
     def write(self, topic, log_ns, publish_ns, data):
         self.log.append(log_ns)
-        self.entries.setdefault(topic, []).append(data)
+        self.entries.setdefault(topic.removeprefix('/'), []).append(data)
 
     def close(self, **changes):
         self.closed = changes

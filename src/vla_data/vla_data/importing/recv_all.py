@@ -44,9 +44,7 @@ def _robot(path: Path, options: ImportOptions, report: ImportReport) -> RobotStr
         return None
     if len(files) > 1:
         names = ', '.join(file.name for file in files)
-        raise LegacyDataError(
-            path, f'several robot CSV files ({names}): leave one'
-        )
+        raise LegacyDataError(path, f'several robot CSV files ({names}): leave one')
     return robot.read_csv(files[0], options, report)
 
 

@@ -97,4 +97,5 @@ def _facts(facts: dict[str, Any]) -> str:
     return ', '.join(
         f'{key} {value:.4g}' if isinstance(value, float) else f'{key} {value}'
         for key, value in facts.items()
+        if not key.endswith('_ns')
     )

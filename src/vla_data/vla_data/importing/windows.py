@@ -42,14 +42,10 @@ def read_windows(
         seconds = np.array(archive.array('timestamps', 1))
         data = archive.array('data', 3)
         if len(data) != len(seconds) or data.shape[2] < 2:
-            raise LegacyDataError(
-                path, f'data {data.shape} do not fit {len(seconds)} times'
-            )
+            raise LegacyDataError(path, f'data {data.shape} do not fit {len(seconds)} times')
         refuse_coarse(path, 'timestamps', seconds)
         if not times.is_unix(seconds).all():
-            raise LegacyDataError(
-                path, 'timestamps that are no Unix times of 2000..2100'
-            )
+            raise LegacyDataError(path, 'timestamps that are no Unix times of 2000..2100')
         stamps = times.settle_clock('sensor', None, times.to_ns(seconds), options, report)
         pieces = _plan(stamps, data, nominal_hz, report)
         bins = data.shape[2] - 1

@@ -67,19 +67,19 @@ def write_episode(
     """Write every stream in the order of time, then the report into the episode's metadata."""
     maker = MessageMaker(contract)
     for name, kind in topics(episode, contract).items():
-        writer.add_topic(name, kind)
+        writer.add_topic(absolute(name), kind)
     if not options.task:
         episode.report.absent(
             'no_task', 'episode', 'no instruction is recorded; state it with --task'
         )
     else:
         start_ns = first_stamp(_stamps(episode))
-        writer.write(TASK_TOPIC, start_ns, start_ns, maker.task(options.task))
+        writer.write(absolute(TASK_TOPIC), start_ns, start_ns, maker.task(options.task))
     for stamp_ns, topic, data in _merged(episode, contract, options, maker):
-        writer.write(topic, stamp_ns, stamp_ns, data)
+        writer.write(absolute(topic), stamp_ns, stamp_ns, data)
     writer.close(
         extra={'import': episode.report.to_dict(), 'legacy': episode.extra},
-        loss=_loss(episode, contract),
+        loss={absolute(topic): loss for topic, loss in _loss(episode, contract).items()},
     )
 
 
@@ -182,6 +182,11 @@ def _stamps(episode: LegacyEpisode) -> list[Any]:
     if episode.sensor is not None and not streams:
         streams.append(next(episode.sensor.blocks())[0])
     return streams
+
+
+def absolute(topic: str) -> str:
+    """Return a topic's name as a recorder in the root namespace would have written it."""
+    return '/' + topic.lstrip('/')
 
 
 def _view_topic(contract: Contract, view: str) -> str:
