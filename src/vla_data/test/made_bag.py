@@ -102,5 +102,5 @@ def _data(name, stamp, key, scene, maker):
 def picture(view, key):
     image = np.zeros((90, 160, 3), np.uint8)
     image[:] = (40 * VIEWS.index(view), 60, 120)
-    cv2.circle(image, (30 + 4 * key, 45), 12, (200, 220, 255), -1)
+    cv2.circle(image, (80 + int(60 * np.sin(key / 20)), 45), 12, (200, 220, 255), -1)
     return cv2.imencode('.jpg', image)[1].tobytes()
