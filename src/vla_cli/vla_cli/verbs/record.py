@@ -146,7 +146,8 @@ def line(status, said: str) -> str:
         return f'{HELP}   {said}'
     if status.state == status.ENDED:
         return f'ENDED: {status.reason}   {HELP_RECORDING}'
-    text = f'REC {status.duration_s:6.1f} s  {status.messages} messages  {status.size / 1e6:.1f} MB'
+    size_mb = status.size / 1e6
+    text = f'REC {status.duration_s:6.1f} s  {status.messages} messages  {size_mb:.1f} MB'
     text += f'  {status.lost} LOST' if status.lost else ''
     text += f'  SILENT: {", ".join(status.silent)}' if status.silent else ''
     return f'{text}   {HELP_RECORDING}'
