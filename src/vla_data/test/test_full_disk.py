@@ -5,9 +5,9 @@ import random
 import subprocess
 import time
 
+from episode_tools import counts, JOINTS, joints, NS, START_NS
 import pytest
 
-from episode_tools import counts, JOINTS, joints, NS, START_NS
 from vla_data.catalog import load
 from vla_data.episode import EpisodeInfo
 from vla_data.recording.byte_queue import Entry

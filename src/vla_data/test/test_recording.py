@@ -243,6 +243,14 @@ def test_shutting_down_closes_the_episode_with_that_reason(session):
     assert session.shut_down() is None
 
 
+def test_a_wrong_outcome_is_refused_and_the_episode_goes_on(session):
+    session.start(START_NS, name='a')
+    with pytest.raises(VlaError, match='sucess'):
+        session.stop(outcome='sucess')
+    session.put(entries(4))
+    assert session.stop(outcome='success').messages == 4
+
+
 @pytest.mark.parametrize('name', ['../x', 'a/b', '.hidden', 'a b'])
 def test_a_name_that_is_no_folder_name_is_refused(session, name):
     with pytest.raises(VlaError, match='is no name for a folder'):

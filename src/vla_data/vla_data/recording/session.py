@@ -116,9 +116,11 @@ class Session:
 
     def stop(self, **changes: Any) -> Finished:
         """End the episode; VlaError when there is none, or when the disk does not answer."""
+        changes = {key: value for key, value in changes.items() if value}
+        replace(self._common, **changes)  # a wrong outcome is refused before anything ends
         with self._lock:
             recording = self._take()
-        info = recording.stop(**{key: value for key, value in changes.items() if value})
+        info = recording.stop(**changes)
         return Finished(recording.path, info, recording.written)
 
     def discard(self, delete_files: bool = False) -> Finished:
