@@ -58,8 +58,8 @@ class Feed:
         """`counted_ns`: messages logged up to then have been counted by another feed."""
         self._bag, self._topics, self._contract = bag, topics, contract
         self._counters = counters
-        self.counted_ns = counted_ns
-        self._source = self._read(start_ns)
+        self._muted_ns = self.counted_ns = counted_ns
+        self._source = _read(bag, topics, start_ns)
         self._ended = False
         self._newest_ns = start_ns
         self._queue: deque[tuple[int, str, Any]] = deque()  # poses decoded, the others not yet
@@ -78,7 +78,7 @@ class Feed:
             self._pull()
         while self._queue and self._queue[0][0] <= tick_ns:
             log_ns, topic, content = self._queue.popleft()
-            self._counters.muted = log_ns <= self.counted_ns
+            self._counters.muted = log_ns <= self._muted_ns
             self._take(log_ns, topic, content)
             self.counted_ns = max(self.counted_ns, log_ns)
         self._counters.muted = False
@@ -106,13 +106,6 @@ class Feed:
             **self._known.inputs(self.tick_ns),
         )
 
-    def _read(self, start_ns: int) -> Iterator[tuple[str, int, bytes]]:
-        # Piece by piece: asking for all of a long bag costs time for every chunk in it.
-        stop_ns, last_ns = start_ns, self._bag.last_ns
-        while stop_ns <= last_ns:
-            start_ns, stop_ns = stop_ns, stop_ns + READ_NS
-            yield from self._bag.raw(self._topics.kinds, start_ns, stop_ns)
-
     def _pull(self) -> None:
         item = next(self._source, None)
         if item is None:
@@ -130,7 +123,7 @@ class Feed:
         message = self._bag.decode(topic, data)
         pose = (stamp_ns(message), *pose_arrays(message))
         self._queue.append((log_ns, topic, pose))
-        self._counters.muted = log_ns <= self.counted_ns
+        self._counters.muted = log_ns <= self._muted_ns
         self._track.add(*pose)
 
     def _take(self, log_ns: int, topic: str, content: Any) -> None:
@@ -163,3 +156,14 @@ class Feed:
     def _task(self) -> str:
         known = [text for log_ns, text in self._topics.tasks if log_ns <= self.tick_ns]
         return known[-1] if known else self._bag.info.task
+
+
+def _read(bag: Bag, topics: InputTopics, start_ns: int) -> Iterator[tuple[str, int, bytes]]:
+    """Yield from `start_ns` to the end, piece by piece: asking for all of a long bag at once costs
+    time for every chunk in it.
+    """
+    # No method of the feed: holding it would keep a feed that is done with alive, chunks and all.
+    stop_ns = start_ns
+    while stop_ns <= bag.last_ns:
+        start_ns, stop_ns = stop_ns, stop_ns + READ_NS
+        yield from bag.raw(topics.kinds, start_ns, stop_ns)

@@ -136,6 +136,7 @@ class Episode:
         else:
             if feed is not None:
                 self._counted_ns = max(self._counted_ns, feed.counted_ns)
+                del feed  # its memory, before another one takes as much
             feed = self._jump(tick_ns)
         self._feed = feed
         return feed.sample(episode)
