@@ -30,7 +30,8 @@ class Shape:
     """How long and how big. Delays are from acquisition to the log, ns."""
 
     duration_s: float = 20.0
-    jpeg_bytes: int = 40_000
+    jpeg_bytes: int = 40_000  # of noise, where there are no `pictures`
+    pictures: tuple[bytes, ...] = ()  # JPEGs to send in turn
     image_hz: float = 5.0
     robot_hz: float = 100.0
     batch: int = 15
@@ -141,10 +142,17 @@ class _Maker:
             log_ns = newest_ns + shape.sensor_delay_ns
             yield log_ns, number, f'/{sensor.topic}', sensor.type, message
 
+    def picture(self, number: int, view: int) -> bytes:
+        pictures = self.shape.pictures
+        if not pictures:
+            return self.random.bytes(self.shape.jpeg_bytes)
+        # No two frames are the same: what follows the end of a JPEG is no part of the picture.
+        return pictures[(number + view) % len(pictures)] + np.int64(number).tobytes()
+
     def images(self, view: int) -> Iterator[Timed]:
         kind, spec = self.contract.images.type, self.contract.views[view]
         for number, stamp_ns in self.stamps(self.shape.image_hz):
-            data = np.frombuffer(self.random.bytes(self.shape.jpeg_bytes), np.uint8)
+            data = np.frombuffer(self.picture(number, view), np.uint8)
             message = self.types[kind](self.header(stamp_ns, spec.name), 'jpeg', data)
             yield stamp_ns + self.shape.image_delay_ns, number, f'/{spec.topic}', kind, message
 
