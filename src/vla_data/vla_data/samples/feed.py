@@ -14,7 +14,7 @@ from vla_core.counters import Counters
 from vla_core.timebase import NS, s_to_ns
 from vla_data.bag_reader import Bag
 from vla_data.samples.known import Known
-from vla_data.samples.poses import PoseTrack
+from vla_data.samples.poses import ActionPath, PoseTrack
 from vla_data.samples.topics import (
     CHUNK,
     InputTopics,
@@ -69,10 +69,20 @@ class Feed:
         action = contract.action
         self._gap_ns = s_to_ns(contract.state.limits.mark_s)
         self._ahead_ns = action.steps * action.period_ns + self._gap_ns + POSE_DELAY_NS
+        self._path = ActionPath(self._track, action.steps, action.period_ns, self._gap_ns)
         self.tick_ns = start_ns
 
+    def jump(self, tick_ns: int) -> None:
+        """Go to the first tick, in a way that gives what a feed from further back would give."""
+        action = self._contract.action
+        # The path is looked up from one chunk before on, tick by tick, as in order.
+        for steps in range(action.steps, -1, -1):
+            self.advance(tick_ns - steps * action.period_ns)
+
     def advance(self, tick_ns: int) -> None:
-        """Take in everything logged up to `tick_ns`, and the path beyond."""
+        """Take in everything logged up to `tick_ns`, one period after the tick before, and the
+        path beyond.
+        """
         self.tick_ns = tick_ns
         while not self._ended and self._newest_ns <= tick_ns + self._ahead_ns:
             self._pull()
@@ -82,6 +92,7 @@ class Feed:
             self._take(log_ns, topic, content)
             self.counted_ns = max(self.counted_ns, log_ns)
         self._counters.muted = False
+        self._path.advance(tick_ns)
         self._track.forget_before(tick_ns - self._gap_ns)
         while self._chunks and self._chunks[0].tick_ns < tick_ns - self._contract.action.period_ns:
             self._chunks.popleft()
@@ -92,10 +103,7 @@ class Feed:
 
     def sample(self, episode: int) -> Sample:
         """Return the sample of the tick that was advanced to."""
-        action = self._contract.action
-        steps, mask = self._track.action(
-            self.tick_ns, action.steps, action.period_ns, self._gap_ns
-        )
+        steps, mask = self._path.action()
         return Sample(
             episode=episode,
             tick_ns=self.tick_ns,
