@@ -25,6 +25,7 @@ VERBS = {
     'episodes filter': ('episodes_filter', 'print the paths of the episodes that match'),
     'bench live': ('bench_live', 'measure the running graph: rates, ages, losses, CPU, memory'),
     'bench vlm': ('bench_vlm', 'measure the vision-language model against its computed limit'),
+    'bench samples': ('bench_samples', 'measure how fast samples are read from an episode'),
     'checkpoint create': ('checkpoint_create', 'make an untrained checkpoint of a preset'),
     'checkpoint show': ('checkpoint_show', 'print what a checkpoint holds and check its hashes'),
 }
