@@ -153,7 +153,7 @@ FAULTS = {
     'sqlite truncated': 'ep.db3: is cut off',
     'garbage': 'ep.mcap: is not an MCAP file',
     'sqlite garbage': 'ep.db3: is not a SQLite file',
-    'damaged': 'is damaged',
+    'damaged': 'is damaged|is not a',
     'sqlite damaged': 'is damaged|is not a',
     'no yaml': 'metadata.yaml is missing: the recording was not closed',
     'bad yaml': 'is damaged: Could not load YAML',

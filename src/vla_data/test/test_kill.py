@@ -8,6 +8,7 @@ import struct
 import time
 
 from episode_tools import add_topics, counts, joints
+
 from vla_data.episode import EpisodeInfo
 from vla_data.recording.writer import EpisodeWriter
 from vla_data.recovery import repair

@@ -4,9 +4,9 @@ import os
 import random
 import shutil
 
+from episode_tools import add_topics, counts, NS, small_episode, START_NS, string
 import pytest
 
-from episode_tools import add_topics, counts, NS, small_episode, START_NS, string
 from vla_data.episode import EpisodeInfo, info_from_strings
 from vla_data.errors import BagError
 from vla_data.recording import bag_metadata, mcap_file, state

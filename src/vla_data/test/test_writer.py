@@ -1,9 +1,5 @@
 """The writer of episodes: what other programs find in its folders."""
 
-from mcap.reader import make_reader
-import pytest
-from rosbags.highlevel import AnyReader
-
 from episode_tools import (
     add_topics,
     counts,
@@ -13,9 +9,13 @@ from episode_tools import (
     small_episode,
     START_NS,
     STORE,
-    string,
     STRING,
+    string,
 )
+from mcap.reader import make_reader
+import pytest
+from rosbags.highlevel import AnyReader
+
 from vla_core.errors import VlaError
 from vla_data.episode import EpisodeInfo, info_from_strings, RECORD
 from vla_data.errors import BagError

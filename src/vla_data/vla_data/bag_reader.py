@@ -128,7 +128,8 @@ class Bag:
         if kind not in self._typestore.fielddefs:
             raise BagError(self.path, f'{topic}: nobody defines the type {kind}')
         try:
-            return self._typestore.deserialize_cdr(data, kind)
+            # A view, because the library cuts four bytes off by copying the rest.
+            return self._typestore.deserialize_cdr(memoryview(data), kind)
         except Exception as error:  # noqa: BLE001 - generated code raises whatever the bytes cause
             text = _one_line(error)
             raise BagError(self.path, f'{topic}: a message is not a {kind} ({text})') from error

@@ -74,9 +74,10 @@ def repair(path: Path | str) -> Repair | None:
         _refuse_truncated(folder, contents)
         cut = sum(_mend(*each) for each in zip(files, streams, contents))
         custom = _custom(folder, streams[0], contents)
-        for stream, content in zip(streams, contents):
-            if not content.whole:
-                _end(stream, content, custom)
+        contents = [
+            content if content.whole else _end(stream, content, lambda content: custom)
+            for stream, content in zip(streams, contents)
+        ]
         _write_metadata(folder, files, contents, custom)
     counts = sum(content.count for content in contents)
     return Repair(
@@ -111,12 +112,16 @@ def finish(folder: Path, info: EpisodeInfo) -> EpisodeInfo:
     with _claimed(file) as stream:
         content = _look(file, stream)
         _mend(file, stream, content)
-        info = replace(info, ended_ns=info.ended_ns or content.end_ns)
-        info = replace(info, loss=_with_written(info, content))
-        custom = state.with_state(info, state.FINISHED)
-        content = _end(stream, content, custom)
+
+        def known(content: Content) -> dict[str, str]:
+            ended_ns = info.ended_ns or content.end_ns
+            told = replace(info, ended_ns=ended_ns, loss=_with_written(info, content))
+            return state.with_state(told, state.FINISHED)
+
+        content = _end(stream, content, known)
+        custom = known(content)
         _write_metadata(folder, [file], [content], custom)
-    return info
+    return info_from_strings(custom)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -219,13 +224,18 @@ def _keep_tail(file: Path, stream: BinaryIO, start: int) -> None:
         ) from error
 
 
-def _end(stream: BinaryIO, content: Content, custom: dict[str, str]) -> Content:
-    """Write the end; when the disk is full, without the newest 1, 2, 4, ... chunks."""
-    records = {RECORD: custom} if custom else {}
+def _end(
+    stream: BinaryIO, content: Content, known: Callable[[Content], dict[str, str]]
+) -> Content:
+    """Write the end; when the disk is full, without the newest 1, 2, 4, ... chunks.
+
+    `known` gives the custom data for what is left; returns that.
+    """
     chunks, drop = [chunk.chunk_start_offset for chunk in content.chunks], 0
     while True:
         try:
-            mcap_file.write_end(stream, content, records)
+            custom = known(content)
+            mcap_file.write_end(stream, content, {RECORD: custom} if custom else {})
             os.fsync(stream.fileno())
         except OSError as error:
             drop = 2 * drop or 1

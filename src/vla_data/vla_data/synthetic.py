@@ -30,7 +30,8 @@ class Shape:
     """How long and how big. Delays are from acquisition to the log, ns."""
 
     duration_s: float = 20.0
-    jpeg_bytes: int = 40_000
+    jpeg_bytes: int = 40_000  # of noise, where there are no `pictures`
+    pictures: tuple[bytes, ...] = ()  # JPEGs to send in turn
     image_hz: float = 5.0
     robot_hz: float = 100.0
     batch: int = 15
@@ -93,10 +94,7 @@ class _Maker:
 
     def __init__(self, contract: Contract, shape: Shape, store: Any) -> None:
         self.contract, self.shape, self.types = contract, shape, store.types
-        random = np.random.default_rng(shape.seed)
-        profile = contract.sensor.channels - 1
-        self.profiles = random.normal(50, 10, (4 * shape.batch, profile)).astype(np.float32)
-        self.jpeg = random.integers(0, 255, shape.jpeg_bytes, np.uint8)
+        self.random = np.random.default_rng(shape.seed)
 
     def header(self, stamp_ns: int, frame: str) -> Any:
         time = self.types['builtin_interfaces/msg/Time'](*divmod(stamp_ns, NS))
@@ -134,8 +132,8 @@ class _Maker:
             steps = np.arange(number * shape.batch, (number + 1) * shape.batch)
             stamps_ns = START_NS + np.round(steps * period).astype(np.int64)
             force_n = np.sin(steps / 97.0).astype(np.float32)
-            offset = number * 7 % (3 * shape.batch)
-            profile = self.profiles[offset : offset + shape.batch].ravel()
+            # Every bit noise, so that it compresses as badly as a real A-scan.
+            profile = 40 + 20 * self.random.random(len(steps) * width, np.float32)
             newest_ns = int(stamps_ns[-1])
             message = self.types[sensor.type](
                 self.header(newest_ns, 'sensor'), stamps_ns, force_n, width, profile,
@@ -144,11 +142,17 @@ class _Maker:
             log_ns = newest_ns + shape.sensor_delay_ns
             yield log_ns, number, f'/{sensor.topic}', sensor.type, message
 
+    def picture(self, number: int, view: int) -> bytes:
+        pictures = self.shape.pictures
+        if not pictures:
+            return self.random.bytes(self.shape.jpeg_bytes)
+        # No two frames are the same: what follows the end of a JPEG is no part of the picture.
+        return pictures[(number + view) % len(pictures)] + np.int64(number).tobytes()
+
     def images(self, view: int) -> Iterator[Timed]:
         kind, spec = self.contract.images.type, self.contract.views[view]
         for number, stamp_ns in self.stamps(self.shape.image_hz):
-            data = self.jpeg.copy()
-            data[:8] = np.frombuffer(np.int64(number * 10 + view).tobytes(), np.uint8)
+            data = np.frombuffer(self.picture(number, view), np.uint8)
             message = self.types[kind](self.header(stamp_ns, spec.name), 'jpeg', data)
             yield stamp_ns + self.shape.image_delay_ns, number, f'/{spec.topic}', kind, message
 

@@ -14,7 +14,7 @@ from vla_core.counters import Counters
 from vla_core.timebase import NS, s_to_ns
 from vla_data.bag_reader import Bag
 from vla_data.samples.known import Known
-from vla_data.samples.poses import PoseTrack
+from vla_data.samples.poses import ActionPath, PoseTrack
 from vla_data.samples.topics import (
     CHUNK,
     InputTopics,
@@ -58,8 +58,8 @@ class Feed:
         """`counted_ns`: messages logged up to then have been counted by another feed."""
         self._bag, self._topics, self._contract = bag, topics, contract
         self._counters = counters
-        self.counted_ns = counted_ns
-        self._source = self._read(start_ns)
+        self._muted_ns = self.counted_ns = counted_ns
+        self._source = _read(bag, topics, start_ns)
         self._ended = False
         self._newest_ns = start_ns
         self._queue: deque[tuple[int, str, Any]] = deque()  # poses decoded, the others not yet
@@ -69,19 +69,30 @@ class Feed:
         action = contract.action
         self._gap_ns = s_to_ns(contract.state.limits.mark_s)
         self._ahead_ns = action.steps * action.period_ns + self._gap_ns + POSE_DELAY_NS
+        self._path = ActionPath(self._track, action.steps, action.period_ns, self._gap_ns)
         self.tick_ns = start_ns
 
+    def jump(self, tick_ns: int) -> None:
+        """Go to the first tick, in a way that gives what a feed from further back would give."""
+        action = self._contract.action
+        # The path is looked up from one chunk before on, tick by tick, as in order.
+        for steps in range(action.steps, -1, -1):
+            self.advance(tick_ns - steps * action.period_ns)
+
     def advance(self, tick_ns: int) -> None:
-        """Take in everything logged up to `tick_ns`, and the path beyond."""
+        """Take in everything logged up to `tick_ns`, one period after the tick before, and the
+        path beyond.
+        """
         self.tick_ns = tick_ns
         while not self._ended and self._newest_ns <= tick_ns + self._ahead_ns:
             self._pull()
         while self._queue and self._queue[0][0] <= tick_ns:
             log_ns, topic, content = self._queue.popleft()
-            self._counters.muted = log_ns <= self.counted_ns
+            self._counters.muted = log_ns <= self._muted_ns
             self._take(log_ns, topic, content)
             self.counted_ns = max(self.counted_ns, log_ns)
         self._counters.muted = False
+        self._path.advance(tick_ns)
         self._track.forget_before(tick_ns - self._gap_ns)
         while self._chunks and self._chunks[0].tick_ns < tick_ns - self._contract.action.period_ns:
             self._chunks.popleft()
@@ -92,10 +103,7 @@ class Feed:
 
     def sample(self, episode: int) -> Sample:
         """Return the sample of the tick that was advanced to."""
-        action = self._contract.action
-        steps, mask = self._track.action(
-            self.tick_ns, action.steps, action.period_ns, self._gap_ns
-        )
+        steps, mask = self._path.action()
         return Sample(
             episode=episode,
             tick_ns=self.tick_ns,
@@ -105,13 +113,6 @@ class Feed:
             recorded=self._recorded(),
             **self._known.inputs(self.tick_ns),
         )
-
-    def _read(self, start_ns: int) -> Iterator[tuple[str, int, bytes]]:
-        # Piece by piece: asking for all of a long bag costs time for every chunk in it.
-        stop_ns, last_ns = start_ns, self._bag.last_ns
-        while stop_ns <= last_ns:
-            start_ns, stop_ns = stop_ns, stop_ns + READ_NS
-            yield from self._bag.raw(self._topics.kinds, start_ns, stop_ns)
 
     def _pull(self) -> None:
         item = next(self._source, None)
@@ -130,7 +131,7 @@ class Feed:
         message = self._bag.decode(topic, data)
         pose = (stamp_ns(message), *pose_arrays(message))
         self._queue.append((log_ns, topic, pose))
-        self._counters.muted = log_ns <= self.counted_ns
+        self._counters.muted = log_ns <= self._muted_ns
         self._track.add(*pose)
 
     def _take(self, log_ns: int, topic: str, content: Any) -> None:
@@ -163,3 +164,14 @@ class Feed:
     def _task(self) -> str:
         known = [text for log_ns, text in self._topics.tasks if log_ns <= self.tick_ns]
         return known[-1] if known else self._bag.info.task
+
+
+def _read(bag: Bag, topics: InputTopics, start_ns: int) -> Iterator[tuple[str, int, bytes]]:
+    """Yield from `start_ns` to the end, piece by piece: asking for all of a long bag at once costs
+    time for every chunk in it.
+    """
+    # No method of the feed: holding it would keep a feed that is done with alive, chunks and all.
+    stop_ns = start_ns
+    while stop_ns <= bag.last_ns:
+        start_ns, stop_ns = stop_ns, stop_ns + READ_NS
+        yield from bag.raw(topics.kinds, start_ns, stop_ns)

@@ -6,6 +6,7 @@ time. Deliberately guesses nothing: where the path has a hole, the step is maske
 """
 
 import bisect
+from collections import deque
 
 import numpy as np
 
@@ -50,42 +51,70 @@ class PoseTrack:
         at = bisect.bisect_left(self._stamps, stamp_ns)
         del self._stamps[:at], self._poses[:at]
 
-    def at(self, times_ns: np.ndarray, max_gap_ns: int) -> tuple[np.ndarray, np.ndarray]:
-        """Poses (N, 7) at `times_ns` (N,) int64, and whether each is known (N,) bool.
+    def at(self, time_ns: int, max_gap_ns: int) -> np.ndarray | None:
+        """Return the pose (7,) at a time, None where it is not known.
 
-        Linear between the two poses around a time, which may be `max_gap_ns` apart at most;
-        nothing is known beyond the ends.
+        Between the two poses around it, which may be `max_gap_ns` apart at most: linear, and along
+        the shortest turn. Nothing is known beyond the ends.
         """
-        if not self._stamps:
-            return np.zeros((len(times_ns), 7)), np.zeros(len(times_ns), bool)
-        stamps = np.array(self._stamps, np.int64)
-        right = np.searchsorted(stamps, times_ns)
-        inside = right < len(stamps)
-        right = np.minimum(right, len(stamps) - 1)
-        exact = stamps[right] == times_ns
-        left = np.where(exact, right, np.maximum(right - 1, 0))
-        span = stamps[right] - stamps[left]
-        known = inside & (exact | ((span > 0) & (span <= max_gap_ns)))
-        share = np.where(span > 0, (times_ns - stamps[left]) / np.maximum(span, 1), 0.0)[:, None]
-        before = np.stack([self._poses[number] for number in left])
-        after = np.stack([self._poses[number] for number in right])
-        turn = relative_rotvec(before[:, 3:], after[:, 3:])
-        position_m = before[:, :3] + share * (after[:, :3] - before[:, :3])
-        return np.hstack([position_m, apply_rotvec(share * turn, before[:, 3:])]), known
+        at = bisect.bisect_left(self._stamps, time_ns)
+        if at == len(self._stamps):
+            return None
+        after = self._poses[at]
+        if self._stamps[at] == time_ns:
+            return after
+        span_ns = self._stamps[at] - self._stamps[at - 1] if at else 0
+        if not 0 < span_ns <= max_gap_ns:
+            return None
+        before, share = self._poses[at - 1], (time_ns - self._stamps[at - 1]) / span_ns
+        turn = relative_rotvec(before[3:], after[3:])
+        position_m = before[:3] + share * (after[:3] - before[:3])
+        return np.concatenate((position_m, apply_rotvec(share * turn, before[3:])))
 
-    def action(
-        self, tick_ns: int, steps: int, period_ns: int, max_gap_ns: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Action (steps, 6) float64 from `tick_ns` on, base frame, and its mask (steps,) bool.
+
+class ActionPath:
+    """The actions of ticks that follow each other by one period; anything else starts anew.
+
+    A pose on the grid is looked up once, as soon as a chunk reaches that far, and kept: a pose
+    that is logged later than that changes nothing, in whatever order ticks were visited.
+    """
+
+    def __init__(self, track: PoseTrack, steps: int, period_ns: int, max_gap_ns: int) -> None:
+        self._track, self._max_gap_ns = track, max_gap_ns
+        self._steps, self._period_ns = steps, period_ns
+        self._poses: deque[np.ndarray | None] = deque(maxlen=steps + 1)
+        self._deltas: deque[np.ndarray | None] = deque(maxlen=steps)
+        self._next_ns = 0
+
+    def advance(self, tick_ns: int) -> None:
+        """Look up the path of the chunk that begins at `tick_ns`."""
+        end_ns = tick_ns + self._steps * self._period_ns
+        if self._next_ns != end_ns:
+            self._poses.clear()
+            self._deltas.clear()
+            self._next_ns = tick_ns
+        while self._next_ns <= end_ns:
+            pose = self._track.at(self._next_ns, self._max_gap_ns)
+            if self._poses:
+                self._deltas.append(_motion(self._poses[-1], pose))
+            self._poses.append(pose)
+            self._next_ns += self._period_ns
+
+    def action(self) -> tuple[np.ndarray, np.ndarray]:
+        """Action (steps, 6) float64 of the tick advanced to, base frame, and its mask (steps,).
 
         Step k is the motion in [tick + k x period, tick + (k + 1) x period): displacement (m) and
         the rotation vector v (rad) with R_end = exp(v) R_begin. 0 where it is not known.
         """
-        times_ns = tick_ns + period_ns * np.arange(steps + 1, dtype=np.int64)
-        poses, known = self.at(times_ns, max_gap_ns)
-        mask = known[:-1] & known[1:]
-        action = np.zeros((steps, 6))
-        begin, end = poses[:-1][mask], poses[1:][mask]
-        action[mask, :3] = end[:, :3] - begin[:, :3]
-        action[mask, 3:] = relative_rotvec(begin[:, 3:], end[:, 3:])
+        action = np.zeros((self._steps, 6))
+        mask = np.zeros(self._steps, bool)
+        for number, delta in enumerate(self._deltas):
+            if delta is not None:
+                action[number], mask[number] = delta, True
         return action, mask
+
+
+def _motion(begin: np.ndarray | None, end: np.ndarray | None) -> np.ndarray | None:
+    if begin is None or end is None:
+        return None
+    return np.concatenate((end[:3] - begin[:3], relative_rotvec(begin[3:], end[3:])))

@@ -130,12 +130,15 @@ class Episode:
         if not 0 <= index < self._count:
             raise IndexError(f'sample {index} of {self._count} of {self.bag.path}')
         tick_ns, feed = self.tick_ns(index), self._feed
+        period_ns = self._contract.action.period_ns
         self._feed = None  # an error on the way leaves no half-read feed behind
         if feed is not None and feed.tick_ns <= tick_ns <= feed.tick_ns + JUMP_NS:
-            feed.advance(tick_ns)
+            for between_ns in range(feed.tick_ns + period_ns, tick_ns + 1, period_ns):
+                feed.advance(between_ns)
         else:
             if feed is not None:
                 self._counted_ns = max(self._counted_ns, feed.counted_ns)
+                del feed  # its memory, before another one takes as much
             feed = self._jump(tick_ns)
         self._feed = feed
         return feed.sample(episode)
@@ -158,7 +161,7 @@ class Episode:
                 self._counted_ns,
                 self._settings.robot_must_change,
             )
-            feed.advance(tick_ns)
+            feed.jump(tick_ns)
             self._counted_ns = max(self._counted_ns, feed.counted_ns)
             if start_ns == self.bag.start_ns or feed.settled():
                 return feed
