@@ -7,6 +7,7 @@ python lerobot_probe.py FOLDER
 import json
 import sys
 
+from lerobot.datasets.compute_stats import get_feature_stats
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 import numpy as np
 
@@ -14,6 +15,13 @@ import numpy as np
 def brightness(item, key):
     """Mean of the lower part of a view's frame (3, H, W) in 0..1, None without videos."""
     return float(item[key][:, 10:].mean())
+
+
+def _recomputed(items, name):
+    """What LeRobot itself makes of a feature's rows."""
+    values = np.stack([item[name].numpy() for item in items])
+    stats = get_feature_stats(values, axis=0, keepdims=False)
+    return {key: np.asarray(value).ravel().tolist() for key, value in stats.items()}
 
 
 def main():
@@ -39,6 +47,9 @@ def main():
         'window_shape': list(items[0]['sensor.window'].shape),
         'window_sums': [float(item['sensor.window'].double().sum()) for item in items],
         'mask': [int(item['sensor.mask'].sum()) for item in items],
+        'recomputed': {
+            name: _recomputed(items[:38], name) for name in ('observation.state', 'action')
+        },
         'stats': {
             name: {key: np.asarray(value).ravel().tolist() for key, value in stats.items()}
             for name, stats in dataset.meta.stats.items()

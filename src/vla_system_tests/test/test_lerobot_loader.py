@@ -118,6 +118,19 @@ def test_stats_are_equal(seen, dataset):
             assert np.allclose(np.ravel(value), seen['stats'][name][key]), (name, key)
 
 
+def test_stats_of_an_episode_are_what_lerobot_itself_would_have_written(seen, dataset):
+    row = pq.read_table(dataset / 'meta/episodes/chunk-000/file-000.parquet').to_pylist()[0]
+    for name, stats in seen['recomputed'].items():
+        assert set(stats) == {
+            key.split('/')[-1] for key in row if key.startswith(f'stats/{name}/')
+        }
+        for key, value in stats.items():
+            # LeRobot takes quantiles from a histogram of 5000 bins, and the deviation from sums of
+            # float32, which leaves 8e-4 for a constant.
+            tolerance = 1e-3 if key == 'std' or key.startswith('q') else 1e-5
+            assert np.allclose(row[f'stats/{name}/{key}'], value, atol=tolerance), (name, key)
+
+
 def test_the_planted_step_lies_on_the_right_frame(seen, table):
     ticks = np.array(table['capture.tick_ns'])
     captured = np.array(table['capture.views_ns'])
