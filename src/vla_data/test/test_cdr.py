@@ -1,71 +1,65 @@
-"""Counters and stamps out of serialized messages, against rosbags' serialisation."""
+"""The short cut through the bytes gives what the whole decoding gives, or gives up."""
 
-from episode_tools import header, joints, STORE
+from bags import STORE, TYPES
 from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
 
-from vla_data.recording import cdr
+from vla_data.samples import cdr
 
-FRAMES = st.text(st.characters(codec='ascii', exclude_characters='\0'), max_size=20)
-STAMPS = st.integers(0, 2**31 * 10**9 - 1)
-COUNTERS = st.integers(0, 2**63)
-
-
-def serialized(name: str, **fields) -> bytes:
-    """A message of vla_msgs with these fields; the others are zero or empty."""
-    return bytes(STORE.serialize_cdr(filled(name, fields), name))
+TEXT = st.text(st.characters(codec='utf-8', exclude_characters='\x00'), max_size=9)
+FLOATS = st.lists(st.floats(allow_nan=False), max_size=7)
+SECONDS, NANOSECONDS = st.integers(-5, 2**31 - 1), st.integers(0, 999_999_999)
+POSE = 'geometry_msgs/msg/PoseStamped'
+JOINTS = 'sensor_msgs/msg/JointState'
+IMAGE = 'sensor_msgs/msg/CompressedImage'
 
 
-def filled(name: str, fields=None):
-    """Return a message with zero and empty values where none is given."""
-    given_fields = fields or {}
-    values = {}
-    for field, (kind, detail) in STORE.fielddefs[name][1]:
-        if field in given_fields:
-            values[field] = given_fields[field]
-        elif kind.name == 'NAME':
-            values[field] = filled(detail)
-        elif kind.name == 'BASE':
-            values[field] = '' if detail[0] == 'string' else (False if detail[0] == 'bool' else 0)
-        else:
-            base = detail[0][1]
-            plain = isinstance(base, tuple) and base[0] not in ('string', 'bool')
-            values[field] = np.zeros(0, base[0]) if plain else []
-    return STORE.types[name](**values)
+def header(seconds, nanoseconds, frame):
+    time = TYPES['builtin_interfaces/msg/Time'](seconds, nanoseconds)
+    return TYPES['std_msgs/msg/Header'](time, frame)
 
 
-@given(STAMPS, FRAMES)
-def test_header_stamp_is_read_whatever_the_frame(stamp_ns, frame):
-    assert cdr.header_stamp_ns(joints(stamp_ns, frame)) == stamp_ns
+def serialised(message, kind, **how):
+    return bytes(STORE.serialize_cdr(message, kind, **how))
 
 
-@given(FRAMES, st.integers(0, 15), st.integers(0, 5), COUNTERS, COUNTERS, COUNTERS)
-def test_sensor_counters_are_read_whatever_the_sizes(frame, count, width, sequence, got, lost):
-    data = serialized(
-        'vla_msgs/msg/SensorBatch',
-        header=header(7, frame),
-        stamp_ns=np.arange(count, dtype=np.int64),
-        force_n=np.ones(count, np.float32),
-        profile_length=width,
-        profile=np.ones(count * width, np.float32),
-        sequence=sequence,
-        received_total=got,
-        lost_total=lost,
+@given(SECONDS, NANOSECONDS, TEXT, st.lists(st.floats(allow_nan=False), min_size=7, max_size=7))
+def test_a_pose_is_read_as_it_was_written(seconds, nanoseconds, frame, values):
+    pose = TYPES['geometry_msgs/msg/Pose'](
+        TYPES['geometry_msgs/msg/Point'](*values[:3]),
+        TYPES['geometry_msgs/msg/Quaternion'](*values[3:]),
     )
-    assert cdr.sensor_counters(data) == (sequence, got, lost)
+    message = TYPES[POSE](header(seconds, nanoseconds, frame), pose)
+    data = serialised(message, POSE)
+    stamp_ns, position_m, quat = cdr.pose_stamped(data)
+    assert stamp_ns == seconds * 10**9 + nanoseconds
+    assert [*position_m, *quat] == values
+    assert cdr.pose_stamped(serialised(message, POSE, little_endian=False)) is None
+    assert all(cdr.pose_stamped(data[:size]) is None for size in range(len(data)))
 
 
-@given(FRAMES, COUNTERS)
-def test_chunk_and_feature_ids_are_read_whatever_the_frame(frame, number):
-    chunk = serialized('vla_msgs/msg/ActionChunk', header=header(7, frame), chunk_id=number)
-    assert cdr.uint64_after_header(chunk) == number
-    fields = {'header': header(7, frame), 'feature_id': number}
-    info = serialized('vla_msgs/msg/VLFeatureInfo', **fields)
-    assert cdr.uint64_after_header(info) == number
-    features = serialized(
-        'vla_msgs/msg/VLFeatures',
-        header=header(7, frame),
-        info=filled('vla_msgs/msg/VLFeatureInfo', fields),
-    )
-    assert cdr.uint64_after_two_headers(features) == number
+@given(SECONDS, NANOSECONDS, TEXT, st.lists(TEXT, max_size=4), FLOATS, FLOATS)
+def test_joints_are_read_as_they_were_written(sec, nanosec, frame, names, position, other):
+    arrays = [np.array(values, np.float64) for values in (position, other, position)]
+    data = serialised(TYPES[JOINTS](header(sec, nanosec, frame), names, *arrays), JOINTS)
+    stamp_ns, angles = cdr.joint_state(data)
+    assert stamp_ns == sec * 10**9 + nanosec and angles.tolist() == position
+    assert angles.dtype == np.float64
+    assert all(cdr.joint_state(data[:size]) is None for size in range(len(data) - 3))
+
+
+@given(SECONDS, NANOSECONDS, TEXT, TEXT, st.binary(max_size=50))
+def test_an_image_is_read_as_it_was_written(seconds, nanoseconds, frame, form, jpeg):
+    content = np.frombuffer(jpeg, np.uint8)
+    message = TYPES[IMAGE](header(seconds, nanoseconds, frame), form, content)
+    data = serialised(message, IMAGE)
+    assert cdr.compressed_image(data) == (seconds * 10**9 + nanoseconds, jpeg)
+    assert cdr.compressed_image(data + b'1234') is None
+
+
+@given(st.binary(max_size=80))
+def test_any_bytes_are_read_or_given_up_without_an_error(data):
+    for start in (b'', b'\x00\x01\x00\x00'):
+        for read in (cdr.pose_stamped, cdr.joint_state, cdr.compressed_image):
+            read(start + data)

@@ -3,7 +3,7 @@
 from episode_tools import header, joints, NS, START_NS
 from hypothesis import given
 from hypothesis import strategies as st
-from test_cdr import serialized
+from test_counters_in_messages import serialized
 
 from vla_data.recording.byte_queue import Entry
 from vla_data.recording.loss import Lanes, LossAccount, Spacing, TopicAccount

@@ -23,6 +23,7 @@ from vla_data.bag_files import check_path
 from vla_data.bag_storage import metadata_record, topic_span
 from vla_data.episode import EpisodeInfo, has_info, info_from_strings
 from vla_data.errors import BagError
+from vla_data.recovery import BagBusyError, Repair, repair
 from vla_data.types import make_typestore
 
 
@@ -37,8 +38,21 @@ class TopicInfo:
 
 
 def open_bag(path: str | PathLike[str]) -> 'Bag':
-    """Open a bag; BagError names the file and what is wrong with it, also when it is empty."""
-    return Bag(Path(path))
+    """Open a bag; BagError names the file and what is wrong with it, also when it is empty.
+
+    A bag whose writer was killed is repaired first; `repaired` of the result says what was done.
+    """
+    folder = Path(path)
+    try:
+        repaired = repair(folder)
+    except BagBusyError:
+        raise
+    except BagError:
+        check_path(folder)  # where this finds a fault, it says it in plainer words
+        raise
+    bag = Bag(folder)
+    bag.repaired = repaired
+    return bag
 
 
 class Bag:
@@ -50,6 +64,7 @@ class Bag:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.repaired: Repair | None = None
         check_path(path)
         with self._faults():
             self._open()

@@ -9,10 +9,13 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from vla_core.contract import Contract
 from vla_core.counters import Counters
 from vla_core.timebase import NS, s_to_ns
 from vla_data.bag_reader import Bag
+from vla_data.samples import cdr
 from vla_data.samples.known import Known
 from vla_data.samples.poses import ActionPath, PoseTrack
 from vla_data.samples.topics import (
@@ -29,6 +32,13 @@ from vla_data.samples.values import RecordedChunk, Sample
 
 READ_NS = 10 * NS  # how much is asked of the bag at a time
 POSE_DELAY_NS = NS // 2  # how long after its acquisition a pose may be logged
+
+# Standard messages, whose few fields `cdr` finds without decoding all.
+SHORT_CUTS = (
+    'geometry_msgs/msg/PoseStamped',
+    'sensor_msgs/msg/JointState',
+    'sensor_msgs/msg/CompressedImage',
+)
 
 
 class CountsOnce(Counters):
@@ -59,6 +69,7 @@ class Feed:
         self._bag, self._topics, self._contract = bag, topics, contract
         self._counters = counters
         self._muted_ns = self.counted_ns = counted_ns
+        self._types = {topic: bag.topics[topic].type for topic in topics.kinds}
         self._source = _read(bag, topics, start_ns)
         self._ended = False
         self._newest_ns = start_ns
@@ -128,8 +139,7 @@ class Feed:
         if kind != POSE:
             self._queue.append((log_ns, topic, data))
             return
-        message = self._bag.decode(topic, data)
-        pose = (stamp_ns(message), *pose_arrays(message))
+        pose = self._pose(topic, data)
         self._queue.append((log_ns, topic, pose))
         self._counters.muted = log_ns <= self._muted_ns
         self._track.add(*pose)
@@ -139,13 +149,33 @@ class Feed:
         if kind == POSE:
             self._known.add_pose(log_ns, *content)
             return
-        message = self._bag.decode(topic, content)
         if kind == SENSOR:
-            self._known.add_samples(log_ns, message)
+            self._known.add_samples(log_ns, self._bag.decode(topic, content))
         elif kind == JOINTS:
-            self._known.add_joints(log_ns, stamp_ns(message), message.position)
+            self._known.add_joints(log_ns, *self._joints(topic, content))
         else:
-            self._known.add_image(log_ns, kind, stamp_ns(message), message.data.tobytes())
+            self._known.add_image(log_ns, kind, *self._image(topic, content))
+
+    def _pose(self, topic: str, data: bytes) -> cdr.Pose:
+        found = cdr.pose_stamped(data) if self._types[topic] in SHORT_CUTS else None
+        if found is not None:
+            return found
+        message = self._bag.decode(topic, data)
+        return stamp_ns(message), *pose_arrays(message)
+
+    def _joints(self, topic: str, data: bytes) -> tuple[int, np.ndarray]:
+        found = cdr.joint_state(data) if self._types[topic] in SHORT_CUTS else None
+        if found is not None:
+            return found
+        message = self._bag.decode(topic, data)
+        return stamp_ns(message), message.position
+
+    def _image(self, topic: str, data: bytes) -> tuple[int, bytes]:
+        found = cdr.compressed_image(data) if self._types[topic] in SHORT_CUTS else None
+        if found is not None:
+            return found
+        message = self._bag.decode(topic, data)
+        return stamp_ns(message), message.data.tobytes()
 
     def _add_chunk(self, message: object) -> None:
         try:
