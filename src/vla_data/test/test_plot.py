@@ -66,6 +66,18 @@ def test_m_mode_puts_an_echo_at_its_time_and_depth():
     assert drawn[:, 20].argmax() == 10 and drawn[:, 80].argmax() == 30
 
 
+def test_a_long_line_is_drawn_as_its_envelope_with_gaps_left_open():
+    from vla_data.plot.draw import _envelope
+
+    time_s = np.concatenate([np.arange(0, 4, 1e-3), np.arange(6, 10, 1e-3)])
+    values = np.sin(50 * time_s)
+    when, low, high, mean = _envelope(time_s, values, 100)
+    gap = (when > 4.1) & (when < 5.9)
+    assert np.isnan(mean[gap]).all() and np.isnan(low[gap]).all()
+    assert np.isfinite(mean[~gap][:-1]).sum() > 75
+    assert np.nanmin(low) == values.min() and np.nanmax(high) == values.max()
+
+
 def test_ages_know_only_what_was_logged_by_the_tick():
     track = Track()
     for stamp in (0.0, 1.0, 2.0):

@@ -183,26 +183,31 @@ def _lines(panel: Any, time_s: Array, values: Array, names: Sequence[str]) -> No
 
 def _line(panel: Any, time_s: Array, values: Array, colour: str, name: str | None) -> None:
     """One line, broken where nothing was measured; a long one as its envelope and mean."""
+    if len(time_s) > _POINTS:
+        when, low, high, mean = _envelope(time_s, values, _POINTS // 4)
+        panel.fill_between(when, low, high, color=colour, alpha=0.25, linewidth=0)
+        panel.plot(when, mean, color=colour, linewidth=1.2, label=name)
+        return
     if len(time_s) > 2:
         steps = np.diff(time_s)
         holes = np.flatnonzero(steps > max(5 * np.median(steps), 0.05)) + 1
         time_s = np.insert(time_s, holes, time_s[holes - 1])
         values = np.insert(values, holes, np.nan)
-    if len(time_s) <= _POINTS:
-        panel.plot(time_s, values, color=colour, linewidth=1.2, label=name)
-        return
-    size = -(-len(time_s) // (_POINTS // 4))
-    pad = -len(time_s) % size
-    folded = np.pad(values, (0, pad), constant_values=np.nan).reshape(-1, size)
-    when = time_s[::size][: len(folded)]
-    empty = np.isnan(folded).all(axis=1)
-    safe = np.where(empty[:, None], 0.0, folded)
-    low, high, mean = (
-        np.where(empty, np.nan, reduce(safe, axis=1))
-        for reduce in (np.nanmin, np.nanmax, np.nanmean)
-    )
-    panel.fill_between(when, low, high, color=colour, alpha=0.25, linewidth=0)
-    panel.plot(when, mean, color=colour, linewidth=1.2, label=name)
+    panel.plot(time_s, values, color=colour, linewidth=1.2, label=name)
+
+
+def _envelope(time_s: Array, values: Array, count: int) -> tuple[Array, Array, Array, Array]:
+    """Least, greatest, mean value in `count` equal stretches of time; NaN where one is empty."""
+    span_s = max(float(time_s[-1] - time_s[0]), 1e-9)
+    place = np.minimum(((time_s - time_s[0]) / span_s * count).astype(np.int64), count - 1)
+    low, high = np.full(count, np.nan), np.full(count, np.nan)
+    np.fmin.at(low, place, values)
+    np.fmax.at(high, place, values)
+    number = np.bincount(place, minlength=count)
+    total = np.bincount(place, np.nan_to_num(values), minlength=count)
+    mean = np.where(number > 0, total / np.maximum(number, 1), np.nan)
+    when = time_s[0] + (np.arange(count) + 0.5) * span_s / count
+    return when, low, high, mean
 
 
 def _legend(panel: Any) -> None:
