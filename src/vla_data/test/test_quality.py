@@ -184,3 +184,14 @@ def test_skew_is_told_of_the_newest_images_at_each_tick():
     assert set(np.round(skew, 3)) == {0.05}
     late = view_skew([first, first[:4]], 100_000_000)
     assert late.max() == pytest.approx(1.2) and late.min() == 0
+
+
+def test_features_that_carry_the_stamp_of_their_images_are_not_taken_for_a_wrong_clock():
+    from vla_data.quality.rules import judge_stream
+    from vla_data.quality.streams import StreamQuality
+
+    late = StreamQuality('features', '/vlm/features', 50, max_stale_s=0.4, max_gap_s=0.4,
+                         duplicates=3, clock_ms=350.0, delay_ms=600.0)  # fmt: skip
+    limits = CONTRACT.features.limits
+    assert judge_stream(late, limits, may_rest=False, derived=True) == []
+    assert {v.kind for v in judge_stream(late, limits, may_rest=False)} == {'clock', 'duplicates'}

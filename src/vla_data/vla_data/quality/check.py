@@ -65,6 +65,7 @@ class _Wanted:
     limits: Limits
     may_rest: bool = False
     needed: bool = True
+    derived: bool = False
 
 
 def check_episode(bag: Bag, contract: Contract | None = None) -> EpisodeQuality:
@@ -100,7 +101,8 @@ def check_episode(bag: Bag, contract: Contract | None = None) -> EpisodeQuality:
 def _judge(stream: StreamQuality, wanted: _Wanted, contract: Contract) -> list[Verdict]:
     if not stream.count:
         return [rules.judge_absent(wanted.name, wanted.topic, 'no usable message')]
-    found = rules.judge_stream(stream, wanted.limits, wanted.may_rest) + rules.judge_loss(stream)
+    found = rules.judge_stream(stream, wanted.limits, wanted.may_rest, wanted.derived)
+    found += rules.judge_loss(stream)
     if wanted.topic == contract.sensor.topic:
         found += rules.judge_sensor(stream, contract)
     return found
@@ -114,9 +116,12 @@ def _wanted(contract: Contract) -> list[_Wanted]:
     streams.append(_Wanted('joints', state.joint_topic, state.joint_type, state.limits, True))
     streams.append(_Wanted('pose', state.pose_topic, state.pose_type, state.limits, True))
     # A demonstration has neither chunks nor features; where they are, the state's limits fit.
+    # Features carry the stamp of their oldest image.
     streams.append(_Wanted('chunks', action.topic, action.type, state.limits, needed=False))
     streams.append(
-        _Wanted('features', features.topic, features.type, features.limits, needed=False)
+        _Wanted(
+            'features', features.topic, features.type, features.limits, needed=False, derived=True
+        )
     )
     return streams
 

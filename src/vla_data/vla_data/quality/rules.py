@@ -39,10 +39,13 @@ def judge_absent(name: str, topic: str, why: str) -> Verdict:
     return Verdict('fail', name, 'absent', f'{topic}: {why}')
 
 
-def judge_stream(quality: StreamQuality, limits: Limits, may_rest: bool) -> list[Verdict]:
+def judge_stream(
+    quality: StreamQuality, limits: Limits, may_rest: bool, derived: bool = False
+) -> list[Verdict]:
     """Judge what all streams have in common.
 
     `may_rest`: standing still is no fault (a robot), so only silence counts, not equal content.
+    `derived`: the stamp is that of an input, so neither the clock nor equal stamps are judged.
     """
     found: list[Verdict] = []
 
@@ -58,14 +61,13 @@ def judge_stream(quality: StreamQuality, limits: Limits, may_rest: bool) -> list
         share = quality.broken / max(1, quality.count)
         level = 'fail' if share > BROKEN_FAILS else 'warn'
         tell(level, 'broken', f'{quality.broken} of {quality.count} items cannot be used')
-    if quality.duplicates:
+    if quality.duplicates and not derived:
         tell('warn', 'duplicates', f'{quality.duplicates} items with the stamp of another')
     if quality.disordered:
         tell('warn', 'disordered', f'{quality.disordered} items older than one before them')
     if quality.frozen and not may_rest:
         tell('warn', 'frozen', f'{quality.frozen} items without new content')
-    found += _judge_clock(quality)
-    return found
+    return found if derived else found + _judge_clock(quality)
 
 
 def judge_sensor(quality: StreamQuality, contract: Contract) -> list[Verdict]:
