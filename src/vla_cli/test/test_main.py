@@ -23,8 +23,10 @@ def run(capsys, *argv):
     ('argv', 'expected'),
     [
         (['dmo'], 'unknown verb dmo; did you mean demo?'),
-        (['bench', 'life'], 'needs one of: live, splice, vlm; did you mean live?'),
-        (['bench'], 'needs one of: live, splice, vlm'),
+        (['bench', 'life'], 'needs one of: live, splice, vlm, samples; did you mean live?'),
+        (['bench'], 'needs one of: live, splice, vlm, samples'),
+        (['bench', 'samples', '/no/such/bag'], '/no/such/bag: does not exist'),
+        (['bench', 'samples', '--jump', '3'], 'did you mean --jumps?'),
         (['checkpoint', 'mak'], 'create, show'),
         (['--versin'], 'unknown option --versin; did you mean --version?'),
         (['up', '--chekpoint', 'x'], 'unknown option --chekpoint; did you mean --checkpoint?'),

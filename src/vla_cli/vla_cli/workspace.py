@@ -48,6 +48,11 @@ def default_contract() -> Path:
     return default_stack().parent / 'config' / 'contract' / 'insertion.yaml'
 
 
+def default_manifest() -> Path:
+    """Return the installed manifest of the topics of an episode."""
+    return default_stack().parent / 'config' / 'recorder' / 'manifest.yaml'
+
+
 def find_executable(package: str, executable: str) -> str:
     """Return the path of a package's executable, or of one in PATH when `package` is ''."""
     if not package:

@@ -87,6 +87,7 @@ class ContentTracker:
         self.seen_ns: int | None = None  # stamp of the newest observation, changed or not
         self.frozen_count = 0  # observations in a row that brought nothing new
         self.frozen_total = 0
+        self.changed_total = 0  # observations that brought something new
         self.clock_steps = 0  # times the source's stamps went back by more than a second
 
     def observe(self, stamp_ns: int, content: bytes | bytearray | memoryview | int) -> bool:
@@ -108,6 +109,7 @@ class ContentTracker:
         self._digest = digest
         self.changed_ns = stamp_ns if self.changed_ns is None else max(self.changed_ns, stamp_ns)
         self.frozen_count = 0
+        self.changed_total += 1
         return True
 
     def age_s(self, now_ns: int) -> float | None:

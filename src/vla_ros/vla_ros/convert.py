@@ -17,7 +17,10 @@ from sensor_msgs.msg import CompressedImage, JointState
 from vla_core.errors import WireFormatError
 from vla_core.execution.values import TimedChunk
 from vla_core.freshness import Reaction
+from vla_core.sensor_batch import sensor_arrays, sensor_matrix
 from vla_msgs.msg import ActionChunk, SensorBatch, VLFeatures
+
+__all__ = ['sensor_arrays', 'sensor_matrix']  # those of vla_core take rclpy's messages as they are
 
 NS = 1_000_000_000
 _TYPECODES = {'float32': 'f', 'float64': 'd', 'uint8': 'B', 'int64': 'q'}
@@ -70,33 +73,6 @@ def sensor_batch(stamps_ns: np.ndarray, force_n: np.ndarray, profile: np.ndarray
     message.profile_length = profile.shape[1]
     message.profile = to_array(profile.astype(np.float32, copy=False))
     return message
-
-
-def sensor_arrays(message: SensorBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """SensorBatch -> stamps (N,) int64 ns, force (N,) float32, profile (N, P) float32; views into
-    the message.
-    """
-    stamps_ns = np.frombuffer(message.stamp_ns, np.int64)
-    force_n = np.frombuffer(message.force_n, np.float32)
-    profile = np.frombuffer(message.profile, np.float32)
-    if len(force_n) != len(stamps_ns) or len(profile) != len(stamps_ns) * message.profile_length:
-        raise WireFormatError(
-            'bad_shape',
-            f'SensorBatch of {len(stamps_ns)} stamps, {len(force_n)} forces, '
-            f'{len(profile)} profile values of length {message.profile_length}',
-        )
-    return stamps_ns, force_n, profile.reshape(len(stamps_ns), message.profile_length)
-
-
-def sensor_matrix(message: SensorBatch) -> tuple[np.ndarray, np.ndarray]:
-    """SensorBatch -> stamps (N,) int64 ns and samples (N, 1 + P) float32 = [force, profile], what
-    the ring takes.
-    """
-    stamps_ns, force_n, profile = sensor_arrays(message)
-    samples = np.empty((len(stamps_ns), 1 + profile.shape[1]), np.float32)
-    samples[:, 0] = force_n
-    samples[:, 1:] = profile
-    return stamps_ns, samples
 
 
 def joint_state(

@@ -24,6 +24,9 @@ ROSDEP_KEYS = {
     'mujoco': 'python3-mujoco-pip',
     'rich': 'python3-rich',
     'rosbags': 'python3-rosbags-pip',
+    'h5py': 'python3-h5py',
+    'matplotlib': 'python3-matplotlib',
+    'zstandard': 'python3-zstandard',
 }
 
 

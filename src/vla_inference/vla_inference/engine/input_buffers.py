@@ -1,8 +1,8 @@
 """What the action expert knows at a tick, aligned, judged and with its lineage.
 
-The executor's thread feeds it, the action loop's thread calls `snapshot` once a tick. Freshness is
-judged by new content, never by arrival: a frozen camera, sensor or robot is stale. Deliberately
-runs no model and publishes nothing.
+The executor's thread feeds it, the action loop's thread calls `snapshot` once a tick. Sensor and
+robot are aligned by `vla_core.alignment`, as samples from recordings are. Deliberately runs no
+model and publishes nothing.
 """
 
 from dataclasses import dataclass
@@ -11,19 +11,16 @@ import threading
 
 import numpy as np
 
+from vla_core.alignment import InputAligner
 from vla_core.contract import Contract
 from vla_core.counters import Counters
-from vla_core.freshness import ContentTracker, Reaction, worst
-from vla_core.model_input import build_state, ModelInput
-from vla_core.ring import SampleRing
+from vla_core.freshness import Reaction, worst
+from vla_core.model_input import ModelInput
+from vla_core.robot_pair import RobotSample
 from vla_core.timebase import NS
-from vla_core.window import read_window, Window
+from vla_core.window import Window
 from vla_inference.engine.records import FeatureSet, Lineage
-from vla_inference.engine.robot_pair import RobotPair, RobotSample
 from vla_inference.engine.verdicts import Arrived, judge_all
-
-UNIT_TOLERANCE = 0.01  # how far a quaternion's length may be from 1
-RING_DURATION_S = 1.0  # ten windows: room for a receiver that lags behind
 
 
 @dataclass(frozen=True)
@@ -49,9 +46,9 @@ class Snapshot:
 
 
 class InputBuffers:
-    """One lock guards all but the ring, which has its own.
+    """One lock guards features and task; the aligner has its own.
 
-    Counters: samples_*, robot_bad, robot_late, features_accepted, features_refused,
+    Counters: those of InputAligner, and features_accepted, features_refused,
     features_late, empty_task.
     """
 
@@ -60,12 +57,7 @@ class InputBuffers:
         self.counters = Counters()
         self._settings = settings
         self._lock = threading.Lock()
-        capacity = round(RING_DURATION_S * contract.sensor.rate_hz)
-        self._ring = SampleRing(contract.sensor.channels, capacity)
-        self._sensor_content = ContentTracker()
-        self._pair = RobotPair()
-        self._robot: RobotSample | None = None
-        self._robot_content = ContentTracker()
+        self._aligner = InputAligner(contract, settings.robot_must_change, self.counters)
         self._features: FeatureSet | None = None
         self._refusal: tuple[str, int] | None = None
         self._task = ('', 0)
@@ -90,36 +82,15 @@ class InputBuffers:
         """Take in samples (N,) int64 ns and (N, channels) float32 = [force, A-scan]. ValueError on
         other shapes.
         """
-        report = self._ring.push(stamps_ns, values)
-        for kind in ('accepted', 'duplicates', 'reordered', 'late', 'not_finite', 'restarts'):
-            count = getattr(report, kind)
-            if count:
-                self.counters.add(f'samples_{kind}', count)
-        if len(stamps_ns):
-            newest = int(np.argmax(stamps_ns))
-            # A hash of the newest sample is enough: a live sensor's noise never repeats 1026
-            # numbers.
-            with self._lock:
-                self._sensor_content.observe(
-                    int(stamps_ns[newest]), hash(values[newest].tobytes())
-                )
+        self._aligner.push_samples(stamps_ns, values)
 
     def set_joints(self, stamp_ns: int, joint_rad: np.ndarray) -> None:
         """Take in joint angles (6,) rad."""
-        if joint_rad.shape != (6,) or not np.isfinite(joint_rad).all():
-            self.counters.add('robot_bad')
-            return
-        with self._lock:
-            self._set_robot(self._pair.add_joints(stamp_ns, joint_rad))
+        self._aligner.set_joints(stamp_ns, joint_rad)
 
     def set_pose(self, stamp_ns: int, position_m: np.ndarray, quat_xyzw: np.ndarray) -> None:
         """Take in the TCP pose in the base frame: (3,) m, (4,) xyzw."""
-        length = float(np.linalg.norm(quat_xyzw))
-        if not np.isfinite(position_m).all() or not abs(length - 1) < UNIT_TOLERANCE:
-            self.counters.add('robot_bad')
-            return
-        with self._lock:
-            self._set_robot(self._pair.add_pose(stamp_ns, position_m, quat_xyzw))
+        self._aligner.set_pose(stamp_ns, position_m, quat_xyzw)
 
     def set_features(self, features: FeatureSet, now_ns: int) -> bool:
         """Take in features; False if they are another checkpoint's (refused) or older than those
@@ -147,58 +118,38 @@ class InputBuffers:
 
     def snapshot(self, tick_ns: int) -> Snapshot:
         """Align and judge everything at the grid point `tick_ns`."""
-        window = self.read_window(tick_ns)
+        aligned = self._aligner.at(tick_ns)
         with self._lock:
-            robot, features, (task, task_ns) = self._robot, self._features, self._task
-            arrived = Arrived(
-                sensor_ns=_oldest(
-                    window.last_ns or self._ring.newest_ns, self._sensor_content.changed_ns
-                ),
-                robot_ns=self._robot_ns(),
-                features=features,
-                refusal=self._refusal,
-                task=task,
-                task_ns=task_ns,
-                fill=window.fill,
-            )
+            features, refusal = self._features, self._refusal
+            task, task_ns = self._task
+        window = aligned.window
+        arrived = Arrived(
+            sensor_ns=aligned.sensor_ns,
+            robot_ns=aligned.robot_ns,
+            features=features,
+            refusal=refusal,
+            task=task,
+            task_ns=task_ns,
+            fill=window.fill,
+        )
         lineage = self._lineage(tick_ns, window, arrived)
         verdicts = judge_all(self.contract, arrived, tick_ns)
         reaction = worst(verdicts)
         inputs = None
-        if reaction < Reaction.HOLD and robot is not None:
-            inputs = self._model_input(window, robot, lineage, tick_ns)
+        if reaction < Reaction.HOLD and aligned.robot is not None:
+            inputs = self._model_input(window, aligned.robot, lineage, tick_ns)
         reasons = tuple(verdict.reason for verdict in verdicts if verdict.reason)
         return Snapshot(task, reaction, reasons, lineage, features, inputs)
 
     def read_window(self, tick_ns: int) -> Window:
         """Return the sensor window of one tick."""
-        sensor = self.contract.sensor
-        return read_window(self._ring, tick_ns, sensor.window, sensor.period_ns)
+        return self._aligner.read_window(tick_ns)
 
     def forget(self) -> None:
         """Drop all data (deactivation); counters and the task stay."""
-        self._ring.clear()
+        self._aligner.forget()
         with self._lock:
-            self._sensor_content, self._robot_content = ContentTracker(), ContentTracker()
-            self._pair, self._robot, self._features, self._refusal = RobotPair(), None, None, None
-
-    def _set_robot(self, sample: RobotSample | None) -> None:
-        if sample is None:
-            return
-        steps = self._robot_content.clock_steps
-        self._robot_content.observe(sample.stamp_ns, hash(sample.content))
-        stepped = self._robot_content.clock_steps != steps
-        if self._robot is not None and sample.stamp_ns < self._robot.stamp_ns and not stepped:
-            self.counters.add('robot_late')
-            return
-        self._robot = sample
-
-    def _robot_ns(self) -> int | None:
-        """Acquisition time of the newest robot state with new content."""
-        if self._robot is None:
-            return None
-        changed_ns = self._robot_content.changed_ns if self._settings.robot_must_change else None
-        return _oldest(self._robot.stamp_ns, changed_ns)
+            self._features, self._refusal = None, None
 
     def _refuse(self, features: FeatureSet) -> str:
         for what, theirs, ours in (
@@ -235,14 +186,11 @@ class InputBuffers:
     def _model_input(
         self, window: Window, robot: RobotSample, lineage: Lineage, tick_ns: int
     ) -> ModelInput:
-        state = build_state(
-            robot.joint_rad, robot.position_m, robot.quat_xyzw, self.contract.state.reference_xyzw
-        )
         image_age_s = [_age_s(tick_ns, stamp_ns) for stamp_ns in lineage.view_stamps_ns]
         return ModelInput(
             window=window.values,
             window_mask=window.mask,
-            state=state,
+            state=self._aligner.state(robot),
             state_age_s=lineage.robot_age_s,
             image_age_s=np.array(image_age_s, np.float32),
             feature_age_s=lineage.feature_age_s,
@@ -251,7 +199,3 @@ class InputBuffers:
 
 def _age_s(tick_ns: int, stamp_ns: int | None) -> float:
     return math.nan if stamp_ns is None else (tick_ns - stamp_ns) / NS
-
-
-def _oldest(*stamps_ns: int | None) -> int | None:
-    return min((stamp_ns for stamp_ns in stamps_ns if stamp_ns is not None), default=None)

@@ -10,29 +10,13 @@ of its own about what is dropped: the QoS depth is.
 from collections.abc import Callable
 import time
 
-from rclpy.callback_groups import CallbackGroup
-
 from vla_core.timebase import NS
+from vla_ros.polling import NeverByExecutor
 
 # A burst after a stall must not eat the tick: what is left over comes with the next turn.
 MOST_PER_TURN = 200
 # How long before the next tick the queues are emptied, so that the tick itself finds little left.
 LEAD_NS = 8 * NS // 1000
-
-
-class NeverByExecutor(CallbackGroup):
-    """Keeps its subscriptions out of the executor's wait set."""
-
-    def can_execute(self, entity) -> bool:
-        """No."""
-        return False
-
-    def beginning_execution(self, entity) -> bool:
-        """No."""
-        return False
-
-    def ending_execution(self, entity) -> None:
-        """Never called."""
 
 
 class Poller:

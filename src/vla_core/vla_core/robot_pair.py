@@ -1,6 +1,6 @@
 """Joint angles and TCP pose come on two topics: puts those of one instant together.
 
-Called by the input buffers under their lock. Drivers of this suite stamp both with the same
+Called by `alignment` under its lock. Drivers of this suite stamp both with the same
 acquisition time; where a driver does not, the newest of each is used and the older stamp counts.
 Deliberately interpolates nothing.
 """
@@ -8,6 +8,9 @@ Deliberately interpolates nothing.
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -15,14 +18,15 @@ class RobotSample:
     """One robot state: joints (6,) rad, position (3,) m, quaternion (4,) xyzw, base frame."""
 
     stamp_ns: int
-    joint_rad: np.ndarray
-    position_m: np.ndarray
-    quat_xyzw: np.ndarray
+    joint_rad: Array
+    position_m: Array
+    quat_xyzw: Array
 
     @property
     def content(self) -> bytes:
         """What must change for the state to be new."""
-        return self.joint_rad.tobytes() + self.position_m.tobytes() + self.quat_xyzw.tobytes()
+        parts = (self.joint_rad, self.position_m, self.quat_xyzw)
+        return b''.join(part.tobytes() for part in parts)
 
 
 class RobotPair:
@@ -34,17 +38,17 @@ class RobotPair:
     PATIENCE = 3
 
     def __init__(self) -> None:
-        self._joints: tuple[int, np.ndarray] | None = None
-        self._pose: tuple[int, np.ndarray, np.ndarray] | None = None
+        self._joints: tuple[int, Array] | None = None
+        self._pose: tuple[int, Array, Array] | None = None
         self._alone = 0
 
-    def add_joints(self, stamp_ns: int, joint_rad: np.ndarray) -> RobotSample | None:
+    def add_joints(self, stamp_ns: int, joint_rad: Array) -> RobotSample | None:
         """Take in joint angles (6,) rad."""
         self._joints = (stamp_ns, joint_rad)
         return self._pair()
 
     def add_pose(
-        self, stamp_ns: int, position_m: np.ndarray, quat_xyzw: np.ndarray
+        self, stamp_ns: int, position_m: Array, quat_xyzw: Array
     ) -> RobotSample | None:
         """Take in a pose: (3,) m, (4,) xyzw."""
         self._pose = (stamp_ns, position_m, quat_xyzw)

@@ -1,0 +1,1 @@
+"""Episodes into the formats of others."""

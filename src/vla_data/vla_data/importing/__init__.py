@@ -1,0 +1,1 @@
+"""Legacy recordings into episodes: collector folders, `recv_all_*` sessions, v4 HDF5 files."""

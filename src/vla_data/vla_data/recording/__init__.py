@@ -1,0 +1,1 @@
+"""Writing episodes: the file, the bounded queue before it, and the account of what was lost."""

@@ -1,0 +1,1 @@
+"""The recorder: a thin lifecycle node over vla_data.recording."""

@@ -1,0 +1,1 @@
+"""The driver nodes: parameters, topics, wiring."""
