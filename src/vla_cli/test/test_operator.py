@@ -98,6 +98,7 @@ def server():
     with spinning(node):
         yield node
         node.finish.set()
+    node.server.destroy()  # the node does not
 
 
 @pytest.fixture

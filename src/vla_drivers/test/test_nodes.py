@@ -118,7 +118,7 @@ def test_single_record_datagrams_are_gathered_without_loss(listener, sensor):
 
 def test_force_is_published_for_plots_when_asked(listener, sensor):
     port, sender = sensor
-    node = start_sensor(port, publish_force=True, force_scale=2.0)
+    node = start_sensor(port, publish_force=True, force_scale=2.0, force_offset=0.0)
     heard = listener.hear(WrenchStamped, 'sensor/force', qos.SENSOR_STREAM)
     with spinning(node, listener):
         ready(node, listener, 'sensor/force')

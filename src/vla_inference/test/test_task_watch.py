@@ -214,6 +214,17 @@ def test_gate_ends_the_goal_with_reason_value_and_limit(gate):
     assert gate in end.detail and 'force_limit 1.31 > 1' in end.detail
 
 
+def test_refused_chunk_says_that_the_driver_lives_and_hides_no_reason():
+    watch = TaskWatch(WatchSettings(), SuccessSettings(), BINS)
+    assert not watch.refused(START_NS)
+    story = Story().begin()
+    story.gate = 'stopped'
+    story.report(reasons=('sensor_age',), values=(2.1,), limits=(2.0,))
+    assert story.watch.refused(story.now_ns + 5 * NS)
+    end = story.watch.tick(story.now_ns + 5 * NS)
+    assert end.outcome is Outcome.GATE_STOP and 'sensor_age 2.1 > 2' in end.detail
+
+
 def test_driver_that_falls_silent_ends_the_goal():
     story = Story().begin()
     story.tick()

@@ -25,8 +25,10 @@ class Operation:
     def set_command(self, record: CommandRecord, now_ns: int) -> None:
         """Take a CommandStatus."""
         self._heard_ns = now_ns
-        if record.result == 'REFUSED' and record.gate == 'enabled':
-            self._refusal = (now_ns, record.why())
+        if record.result == 'REFUSED' and self._command is not None:
+            # About a chunk, between two about the robot. Nothing new while nothing may move.
+            if record.gate == 'enabled':
+                self._refusal = (now_ns, record.why())
             return
         self._command = record
 

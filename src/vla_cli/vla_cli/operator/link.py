@@ -43,9 +43,7 @@ class OperatorLink:
 
     def __init__(self, namespace: str = ''):
         self._context = Context()
-        rclpy.init(
-            args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO
-        )
+        rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
         self._node = Node(
             'vla_operator',
             namespace=namespace,
@@ -177,4 +175,6 @@ class OperatorLink:
         self._robot = robot_record(message)
 
     def _on_command(self, message) -> None:
-        self._command = command_record(message)
+        record = command_record(message)
+        if record.result != 'REFUSED' or self._command is None:  # that one is about a chunk
+            self._command = record

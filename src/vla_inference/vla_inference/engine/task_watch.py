@@ -6,7 +6,7 @@ nothing and knows no ROS.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 import math
 
@@ -160,6 +160,15 @@ class TaskWatch:
     def observe_gate(self, view: GateView) -> None:
         """Take in a CommandStatus; also while idle."""
         self._gate = view
+
+    def refused(self, now_ns: int) -> bool:
+        """Take in that a chunk was refused: the driver lives, and nothing else. False when there
+        is nothing known yet that this could leave as it is.
+        """
+        if self._gate is None or 'device_state_only' in self._gate.reasons:
+            return False
+        self._gate = replace(self._gate, stamp_ns=now_ns)
+        return True
 
     def observe_samples(self, force_n: Array, profiles: Array, now_ns: int) -> None:
         """Take in samples: force (N,) N, A-scans (N, P), of which the newest is looked at."""

@@ -235,6 +235,8 @@ class TaskNode(VlaLifecycleNode):
     # What it looks at ----------------------------------------------------------------------------
 
     def _on_status(self, message: CommandStatus) -> None:
+        if message.result == CommandStatus.REFUSED and self._watch.refused(self.now_ns()):
+            return  # about a chunk; what became of the robot is in the next one
         view = GateView(
             self.now_ns(),
             message.gate,

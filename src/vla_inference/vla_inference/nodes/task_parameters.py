@@ -42,7 +42,7 @@ class TaskParameters:
     )
     depth_per_bin_m: float = param('depth of one bin of the A-scan, m', low=1e-7, high=1e-3)
     blind_m: float = param(
-        "depth in front of the fibre in which only its own reflection is seen, m",
+        'depth in front of the fibre in which only its own reflection is seen, m',
         low=0.0,
         high=0.01,
     )
