@@ -19,6 +19,7 @@ from vla_core.arms.meca500 import Meca500
 from vla_core.errors import ConfigError, VlaError
 from vla_core.execution.executor import ChunkExecutor, ExecutorSettings
 from vla_core.health import HealthItem
+from vla_core.realtime import prefer_this_thread
 from vla_core.safety.gate import SafetyGate
 from vla_core.safety.limits import loosened, SafetyLimits
 from vla_core.safety.values import ArmState, GateState
@@ -32,6 +33,7 @@ from vla_drivers.robot_stream import StampedState
 from vla_msgs.msg import ActionChunk, CommandStatus, SensorBatch
 from vla_ros import convert, qos
 from vla_ros.lifecycle import one_line
+from vla_ros.polling import NeverByExecutor, SubscriptionThread
 
 STATUS_PERIOD_S = 0.1
 # activate_at_start: a robot that is switched on later than this must not move by itself.
@@ -39,14 +41,15 @@ START_S = 10.0
 
 
 class CommandNode:
-    """Threads: `on_state` belongs to the reader's thread, the command loop has its own, `recover`
-    runs in one of its own, everything else on the executor's.
+    """Threads: `on_state` belongs to the reader's thread, the command loop and the force samples
+    have threads of their own, so has `recover`, everything else is on the executor's.
     """
 
     def __init__(self, node, device: CommandDevice):
         self._node, self._device = node, device
         self.path: CommandPath | None = None
         self._logged: tuple | None = None
+        self._end = threading.Event()
 
     def configure(self) -> None:
         """Create topics, services and the hooks of the parameters."""
@@ -54,11 +57,19 @@ class CommandNode:
         self._status = node.add_publisher(CommandStatus, 'robot/command_status', qos.STATUS)
         for kind, topic, callback, profile in (
             (ActionChunk, 'action/chunk', self._on_chunk, qos.CHUNKS),
-            (SensorBatch, 'sensor/samples', self._on_samples, qos.SENSOR_STREAM),
             (Bool, 'robot/emergency_stop', self._on_emergency_stop, qos.STATUS),
             (Bool, 'robot/dead_man', self._on_dead_man, qos.STATUS),
         ):
             node.add_subscription(kind, topic, callback, profile)
+        # Force must not wait for its turn behind timers and chunks: it has a thread of its own.
+        self._samples = node.create_subscription(
+            SensorBatch,
+            'sensor/samples',
+            self._on_samples,
+            qos.SENSOR_STREAM,
+            callback_group=NeverByExecutor(),
+        )
+        node._managed.append((node.destroy_subscription, self._samples))
         for name, action, answer in (
             ('enable', lambda path: path.enable(), 'enabled: chunks move the robot'),
             ('disable', lambda path: path.disable(), 'disabled'),
@@ -89,12 +100,15 @@ class CommandNode:
             period_s,
             self._changed.trigger,
         )
+        self._end = threading.Event()
+        node.start_worker('robot_driver force', self._watch_force)
         node.start_worker('robot_driver commands', lambda: self.path.run(params.realtime_priority))
         if params.activate_at_start:
             self._start_recovery(lambda error: None, wait_s=START_S)
 
     def deactivate(self) -> None:
         """Bring the robot to rest and end the command thread."""
+        self._end.set()
         if self.path is not None:
             self.path.finish()
             self._device.stop()  # from here, too: the command thread might be stuck
@@ -120,6 +134,10 @@ class CommandNode:
         path, state = self.path, stamped.state
         if path is not None:
             path.on_state(ArmState(stamped.stamp_ns, state.joint_rad, state.position_m, quat_xyzw))
+
+    def _watch_force(self) -> None:
+        prefer_this_thread(self._node.params.realtime_priority)
+        SubscriptionThread(self._samples, self._node.context).run(self._end)
 
     def _on_chunk(self, message: ActionChunk) -> None:
         if self.path is not None:
