@@ -6,6 +6,7 @@ command_path.py and vla_core.safety.
 """
 
 from collections.abc import Callable
+import gc
 import threading
 import time
 
