@@ -90,6 +90,10 @@ class CommandNode:
             period_s,
             self._changed.trigger,
         )
+        # What is loaded never becomes garbage: a full collection over it would hold up the command
+        # thread for 50 ms.
+        gc.collect()
+        gc.freeze()
         node.start_worker('robot_driver commands', lambda: self.path.run(params.realtime_priority))
         if params.activate_at_start:
             self._start_recovery(lambda error: None, wait_s=START_S)
