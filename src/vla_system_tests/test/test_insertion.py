@@ -10,7 +10,7 @@ import pytest
 from vla_system_tests.lab import run_vla
 from vla_system_tests.robot_lab import AT_REST_M_S, robot_lab
 
-from vla_msgs.msg import ActionChunk, CommandStatus
+from vla_msgs.msg import CommandStatus
 from vla_ros.convert import to_ns
 from vla_ros.testing import wait_for
 
@@ -24,7 +24,7 @@ INSERT, RETRACT = 'insert the needle into the trocar', 'retract the needle'
 def robot(tmp_path_factory, checkpoint):
     folder = tmp_path_factory.mktemp('insertion') / 'run'
     with robot_lab(folder, checkpoint, '', SCRIPTED) as robot:
-        robot.ears.wait_for_chunk(lambda c: c.reaction <= ActionChunk.MARK, 60, 'a chunk to use')
+        robot.ears.wait_for_chunk(lambda c: 'task' in c.reasons[0], 60, 'a chunk without a task')
         yield robot
 
 
