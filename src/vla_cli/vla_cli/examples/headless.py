@@ -73,6 +73,7 @@ class HeadlessEpisode:
         self._arriving: list[sim.Samples] = []
         self._chunks = self._batches = self._received = self._states = 0
         self._robot_ns = self._sensor_ns = 0
+        self._view_topics = {view.name: view.topic for view in contract.views}
         self._topics = {topic.name: topic for topic in manifest.topics}
         self._writer = EpisodeWriter(path, self._info(common))
 
@@ -129,8 +130,9 @@ class HeadlessEpisode:
         """Name the topics; the task comes first, as the recorder repeats latched messages."""
         contract, state = self._contract, self._contract.state
         wanted = {view.topic: contract.images.type for view in contract.views}
-        wanted |= {contract.sensor.topic: contract.sensor.type, state.joint_topic: state.joint_type}
-        wanted |= {state.pose_topic: state.pose_type, contract.action.topic: contract.action.type}
+        for spec in (contract.sensor, contract.action):
+            wanted[spec.topic] = spec.type
+        wanted |= {state.joint_topic: state.joint_type, state.pose_topic: state.pose_type}
         wanted |= {msg.COMMAND_TOPIC: msg.COMMAND_TYPE, msg.STATUS_TOPIC: msg.STATUS_TYPE}
         wanted[TASK_TOPIC] = TASK_TYPE
         for name, kind in wanted.items():
@@ -194,11 +196,10 @@ class HeadlessEpisode:
             self._put(self._contract.sensor.topic, batch.arrived_ns, data)
 
     def _see(self) -> None:
-        topics = {view.name: view.topic for view in self._contract.views}
         for stamp_ns, arrived_ns, pictures in self._devices.pictures():
             for number, (view, jpeg) in enumerate(pictures.items()):
                 data = self._messages.image(stamp_ns, view, jpeg)
-                self._put(topics[view], arrived_ns + number * sim.MS, data)
+                self._put(self._view_topics[view], arrived_ns + number * sim.MS, data)
 
     def _robot_state(self) -> None:
         now_ns, robot = self._devices.now_ns, self._devices.commanded.robot

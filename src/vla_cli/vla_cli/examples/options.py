@@ -1,4 +1,4 @@
-"""What headless generation can be told about one episode. Made by `vla sim --record --headless`."""
+"""What headless generation can be told about one episode, by `vla sim --record --headless`."""
 
 from dataclasses import dataclass
 

@@ -83,6 +83,7 @@ class SimulatedDevices:
         self._signal = OctSignal(options.seed)
         self._delays = np.random.default_rng([options.seed, 0xDE1A])
         self._sample = self._trigger = 0
+        self._expect_batch()
         self._write()
 
     def step(self) -> None:
@@ -99,17 +100,22 @@ class SimulatedDevices:
     def samples(self) -> list[Samples]:
         """Datagrams whose last sample has been captured since the last call."""
         found = []
-        while True:
+        while self._shared.has_state(self._newest_of_batch_ns):
             index = np.arange(self._sample, self._sample + BATCH)
             stamps_ns = self.start_ns + capture_offsets_ns(index, self._sensor_rate_hz)
-            if not self._shared.has_state(int(stamps_ns[-1])):
-                return found
             self._sample += BATCH
+            self._expect_batch()
             time_s = (stamps_ns - self.start_ns) / NS
             force, profile, _ = samples_at(self._signal, self._shared, index, stamps_ns, time_s)
             force_n = (force - np.float32(FORCE_OFFSET)) / np.float32(FORCE_PER_NEWTON)
             arrived_ns = int(stamps_ns[-1]) + self._delayed(SENSOR_DELAY_NS)
             found.append(Samples(stamps_ns, force_n, profile, arrived_ns))
+        return found
+
+    def _expect_batch(self) -> None:
+        last = np.array([self._sample + BATCH - 1])
+        offset_ns = capture_offsets_ns(last, self._sensor_rate_hz)[0]
+        self._newest_of_batch_ns = self.start_ns + int(offset_ns)
 
     def pictures(self) -> list[tuple[int, int, dict[str, bytes]]]:
         """(trigger's time, arrival, JPEG of each view) of triggers since the last call."""
