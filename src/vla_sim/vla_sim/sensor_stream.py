@@ -121,9 +121,7 @@ class SensorStream:
         self._index += len(index)
         capture_ns = self.capture_ns(index)
         time_s = (capture_ns - self._start_ns) / NS
-        force, profile, outside = samples_at(
-            self._signal, self._shared, index, capture_ns, time_s
-        )
+        force, profile, outside = samples_at(self._signal, self._shared, index, capture_ns, time_s)
         if outside:
             self._counters.add('out_of_ring', outside)
         for first in range(0, len(index), self.batch):

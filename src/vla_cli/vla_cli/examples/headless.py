@@ -9,7 +9,6 @@ from dataclasses import asdict, replace
 import heapq
 import itertools
 from pathlib import Path
-import time
 from typing import Any
 
 import numpy as np
@@ -100,8 +99,7 @@ class HeadlessEpisode:
         )
 
     def run(self) -> dict[str, Any]:
-        """Generate to the end and close the file; returns name, outcome, lengths and rate."""
-        began_s = time.perf_counter()
+        """Generate to the end and close the file; returns name, outcome, length and size."""
         self._announce()
         end_ns = self._started_ns + s_to_ns(self._options.limit_s)
         insert = self._options.task == 'insert'
@@ -115,10 +113,9 @@ class HeadlessEpisode:
                 outcome=outcome, ended_ns=self._devices.now_ns, loss=self._loss(),
                 extra=self._extra(),
             )  # fmt: skip
-        wall_s = time.perf_counter() - began_s
         return {
             'episode': self._writer.path.name, 'outcome': outcome, 'duration_s': duration_s,
-            'wall_s': wall_s, 'messages': sum(self._writer.counts.values()),
+            'messages': sum(self._writer.counts.values()),
             'bytes': self._writer.file_path.stat().st_size,
         }  # fmt: skip
 

@@ -33,7 +33,7 @@ def record(out: Path, count: int, sim_arguments: str = '', tell: Callable = say)
         str(out.absolute()), '--checkpoint', str(checkpoint),
     ]  # fmt: skip
     if sim_arguments:
-        arguments += ['--sim-arguments', sim_arguments]
+        arguments.append(f'--sim-arguments={sim_arguments}')
     prepare()
     from vla_cli.episodes.recorder_client import RecorderClient
     from vla_cli.operator.link import OperatorLink
@@ -43,7 +43,9 @@ def record(out: Path, count: int, sim_arguments: str = '', tell: Callable = say)
         with OperatorLink() as link:
             operator = Operator(link, stack)
             operator.until(lambda: link.call('recover'), START_S)
-            with RecorderClient() as recorder:
+            # One of our own beside the stack's would share its services.
+            found = operator.until(lambda: RecorderClient(start_own=False), START_S)
+            with found as recorder:
                 return _record_all(operator, recorder, count, tell)
 
 
@@ -107,13 +109,14 @@ def _record_all(operator: Operator, recorder, count: int, tell: Callable) -> int
 def _record_one(operator: Operator, recorder, instruction: str, tell: Callable) -> bool:
     request = {'task': instruction, 'operator_name': 'scripted', 'tags': ['example']}
     recorder.start(**request)
-    outcome = 'aborted'
     try:
         operator.rest()
         end = operator.task(instruction)
-        outcome = 'success' if end.success else 'failure'
         operator.rest()
-    finally:
-        answer = recorder.stop(outcome)
+    except BaseException:
+        recorder.stop('aborted')
+        raise
+    outcome = 'success' if end.success else 'failure'
+    answer = recorder.stop(outcome)
     (tell if outcome == 'success' else complain)(f'{outcome}: {answer.message}; {end.line()}')
     return outcome == 'success'

@@ -49,9 +49,7 @@ class EpisodeMessages(MessageMaker):
             np.ascontiguousarray(profile, np.float32).reshape(-1), sequence, received, 0, delay_s,
         )  # fmt: skip
 
-    def chunk(
-        self, chunk: TimedChunk, published_ns: int, robot_ns: int, sensor_ns: int
-    ) -> bytes:
+    def chunk(self, chunk: TimedChunk, published_ns: int, robot_ns: int, sensor_ns: int) -> bytes:
         """vla_msgs/ActionChunk as the scripted expert's node publishes it."""
         tick_ns, zero, nan = chunk.made_ns, self._time(0), math.nan
         lineage = self._types['vla_msgs/msg/Lineage'](

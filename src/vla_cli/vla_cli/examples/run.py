@@ -68,15 +68,17 @@ def generate(batch: Batch, tell: Callable[[dict[str, Any]], None]) -> list[dict[
 
 
 def summary(results: list[dict[str, Any]], wall_s: float) -> str:
-    """One line: how many, how fast."""
+    """One line: how many, how fast by the clock, and by the processor time that it took."""
     simulated_s = sum(result['duration_s'] for result in results)
+    cpu_s = sum(result['cpu_s'] for result in results)
     good = sum(result['outcome'] == 'success' for result in results)
     judged = any(result['outcome'] for result in results)
     size_mb = sum(result['bytes'] for result in results) / 1e6
     text = f'{len(results)} episodes' + (f', {good} succeeded' if judged else '')
     return (
         f'{text}, {simulated_s:.1f} s simulated in {wall_s:.1f} s: '
-        f'{simulated_s / max(wall_s, 1e-9):.2f} x real time, {size_mb:.1f} MB'
+        f'{simulated_s / max(wall_s, 1e-9):.2f} x real time '
+        f'({simulated_s / max(cpu_s, 1e-9):.2f} x for each core it got), {size_mb:.1f} MB'
     )
 
 
@@ -91,7 +93,7 @@ def progress(done: list[dict[str, Any]], count: int, wall_s: float) -> str:
 
 
 def _results(batch: Batch) -> Iterator[dict[str, Any]]:
-    # Asked once: the version of a checkout takes a call of git.
+    # Asked once: it takes a call of git.
     version = common_info(batch.contract, batch.calibration).software_version
     orders = [
         (batch, batch.out / name, replace(batch.first, seed=batch.first.seed + number), version)
@@ -123,7 +125,7 @@ def _make(order: tuple[Batch, Path, EpisodeOptions, str]) -> dict[str, Any]:
     batch, path, options, version = order
     from vla_cli.examples.headless import HeadlessEpisode
 
-    began_s = time.perf_counter()
+    began_s, began_cpu_s = time.perf_counter(), time.process_time()
     common = replace(common_info(batch.contract, batch.calibration), software_version=version)
     contract, manifest = load_contract(batch.contract), load_manifest(batch.manifest)
     episode = HeadlessEpisode(path, options, contract, manifest, common)
@@ -134,4 +136,5 @@ def _make(order: tuple[Batch, Path, EpisodeOptions, str]) -> dict[str, Any]:
         raise
     finally:
         episode.close()
-    return {**result, 'wall_s': time.perf_counter() - began_s}
+    cpu_s = time.process_time() - began_cpu_s
+    return {**result, 'wall_s': time.perf_counter() - began_s, 'cpu_s': cpu_s}

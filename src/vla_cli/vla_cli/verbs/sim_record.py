@@ -92,8 +92,8 @@ def _headless(args) -> int:
     def tell(result) -> None:
         done.append(result)
         wall_s = time.monotonic() - began_s
-        outcome = f"{result['outcome']}, " if result['outcome'] else ''
-        text = f"{result['episode']}: {outcome}{result['duration_s']:.1f} s"
+        outcome = f'{result["outcome"]}, ' if result['outcome'] else ''
+        text = f'{result["episode"]}: {outcome}{result["duration_s"]:.1f} s'
         say(f'{text}   {progress(done, args.record, wall_s)}')
 
     if live:
