@@ -1,5 +1,6 @@
 """Headless example episodes: the format of live ones, aligned, judged by truth, reproducible."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,18 @@ def everything(path):
 def test_same_seed_gives_the_same_messages_byte_for_byte(made, tmp_path):
     again, _ = make(tmp_path / 'again')
     assert everything(again) == everything(made[0])
+
+
+def test_number_of_processes_changes_nothing_but_the_time(tmp_path):
+    orders = [
+        replace(batch(tmp_path / str(jobs), count=2, seconds=0.3), jobs=jobs) for jobs in (1, 2)
+    ]
+    told = []
+    for order in orders:
+        generate(order, told.append)
+    assert len(told) == 4
+    for name in orders[0].names():
+        assert everything(orders[0].out / name) == everything(orders[1].out / name)
 
 
 def test_pushes_are_marked_and_change_the_motion(tmp_path):
