@@ -53,6 +53,17 @@ def default_manifest() -> Path:
     return default_stack().parent / 'config' / 'recorder' / 'manifest.yaml'
 
 
+def shipped(name: str) -> Path:
+    """Return a file of launch/, installed or, where nothing is sourced, of the checkout."""
+    for folder in (
+        *(prefix / 'share' / BRINGUP for prefix in prefixes()),
+        Path(__file__).resolve().parents[3] / 'launch',
+    ):
+        if (folder / name).is_file():
+            return folder / name
+    raise VlaError(f'{name} is not installed here: run `make setup`')
+
+
 def find_executable(package: str, executable: str) -> str:
     """Return the path of a package's executable, or of one in PATH when `package` is ''."""
     if not package:

@@ -7,25 +7,21 @@ dropped and counted.
 """
 
 from collections.abc import Callable
-import io
 import signal
 import time
 
 import numpy as np
-from PIL import Image
 import zmq
 
 from vla_core.timebase import NS
 from vla_core.wire import camera_frame
 from vla_sim import mjcf_lab
 from vla_sim import scene as sc
-from vla_sim.engine import mujoco
 from vla_sim.faults import Channel, FaultPlan, LiveFaults, Message
 from vla_sim.options import SimOptions
-from vla_sim.renderer import LabRenderer, Picture
-from vla_sim.shared import COLUMNS, SharedState
+from vla_sim.scene_cameras import SceneCameras
+from vla_sim.shared import SharedState
 
-JPEG_QUALITY = 75
 QUEUE_IMAGES = 100  # four seconds of five cameras
 CAMERA_NAMES = {
     'new': {
@@ -53,11 +49,7 @@ class CameraStream:
         """Make the GL context (GraphicsError) and connect; the receiver may come later."""
         self._options = options
         self._shared = shared
-        self._model = mjcf_lab.compile_model(options.width, options.height)
-        self._data = mujoco.MjData(self._model)
-        self._applier = mjcf_lab.SceneApplier(self._model)
-        self._applier.apply(self._data, sc.draw_scene(options.seed))
-        self._renderer = LabRenderer(self._model, options.width, options.height)
+        self._cameras = SceneCameras(sc.draw_scene(options.seed), options.width, options.height)
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.PUSH)
         self._socket.setsockopt(zmq.SNDHWM, QUEUE_IMAGES)
@@ -79,9 +71,6 @@ class CameraStream:
             for i, view in enumerate(mjcf_lab.VIEWS)
         }
         self._last: dict[str, bytes] = {}
-        mujoco.mj_forward(self._model, self._data)
-        for view in mjcf_lab.VIEWS:  # the first pictures take long: shaders, textures
-            self._renderer.render(self._data, view)
         self._start_ns = 0
 
     def start(self, start_ns: int) -> None:
@@ -97,17 +86,7 @@ class CameraStream:
         states, outside = self._shared.states_at(np.array([trigger_ns]))
         if outside:
             self._shared.counters('view1').add('out_of_ring', outside)
-        state, data = states[0], self._data
-        data.qpos[:] = state[COLUMNS.joint]
-        self._applier.place_phantom(
-            data, state[COLUMNS.phantom_position], state[COLUMNS.phantom_quat]
-        )
-        mujoco.mj_kinematics(self._model, data)
-        mujoco.mj_camlight(self._model, data)
-        return {
-            view: encode_jpeg(self._renderer.render(data, view, index * len(mjcf_lab.VIEWS) + i))
-            for i, view in enumerate(mjcf_lab.VIEWS)
-        }
+        return self._cameras.pictures(states[0], index)
 
     def send_all(self, trigger_ns: int, pictures: dict[str, bytes]) -> None:
         """Send one trigger's pictures."""
@@ -163,14 +142,7 @@ class CameraStream:
         for channel in self._channels.values():
             channel.drain()
         self._context.destroy(linger=500)
-        self._renderer.close()
-
-
-def encode_jpeg(picture: Picture) -> bytes:
-    """Baseline JPEG of picture (H, W, 3) RGB."""
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, format='JPEG', quality=JPEG_QUALITY)
-    return file.getvalue()
+        self._cameras.close()
 
 
 def corrupt(message: Message, rng: np.random.Generator) -> Message:

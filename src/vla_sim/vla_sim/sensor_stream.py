@@ -73,7 +73,7 @@ class SensorStream:
 
     def capture_ns(self, index: np.ndarray) -> np.ndarray:
         """Steady capture times of samples (N,)."""
-        return self._start_ns + (index * NS / self._rate_hz).astype(np.int64)
+        return self._start_ns + capture_offsets_ns(index, self._rate_hz)
 
     @property
     def due_ns(self) -> int:
@@ -120,14 +120,10 @@ class SensorStream:
         index = np.arange(self._index, self._index + count * self.batch)
         self._index += len(index)
         capture_ns = self.capture_ns(index)
-        states, outside = self._shared.states_at(capture_ns)
+        time_s = (capture_ns - self._start_ns) / NS
+        force, profile, outside = samples_at(self._signal, self._shared, index, capture_ns, time_s)
         if outside:
             self._counters.add('out_of_ring', outside)
-        time_s = (capture_ns - self._start_ns) / NS
-        surface = states[:, COLUMNS.surface].astype(np.int64)
-        force, profile = self._signal.synthesise(
-            index, time_s, states[:, COLUMNS.distance], surface, states[:, COLUMNS.force]
-        )
         for first in range(0, len(index), self.batch):
             part = slice(first, first + self.batch)
             self._freeze(time_s[first], force[part], profile[part])
@@ -168,6 +164,30 @@ class SensorStream:
         """Send what is held back and close the socket."""
         self._channel.drain()
         self._socket.close()
+
+
+def capture_offsets_ns(index: np.ndarray, rate_hz: float) -> np.ndarray:
+    """Capture times (N,) int64 of samples (N,), from the start of the sensor."""
+    return (index * NS / rate_hz).astype(np.int64)
+
+
+def samples_at(
+    signal: OctSignal,
+    shared: SharedState,
+    index: np.ndarray,
+    capture_ns: np.ndarray,
+    time_s: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Force (N,), A-scans (N, 1025) of the scene at (N,) times, and how many lay outside the ring.
+
+    index: running numbers; capture_ns: on the clock of `shared`; time_s: since the start.
+    """
+    states, outside = shared.states_at(capture_ns)
+    surface = states[:, COLUMNS.surface].astype(np.int64)
+    force, profile = signal.synthesise(
+        index, time_s, states[:, COLUMNS.distance], surface, states[:, COLUMNS.force]
+    )
+    return force, profile, outside
 
 
 def corrupt(message: Message, rng: np.random.Generator) -> Message:

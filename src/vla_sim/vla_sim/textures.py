@@ -5,6 +5,7 @@ scene's seed only chooses among them.
 """
 
 from collections.abc import Callable
+from functools import cache
 import io
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 Picture = NDArray[np.uint8]
 
 
+@cache
 def all_textures() -> dict[str, bytes]:
     """File name -> PNG bytes of every texture."""
     makers: dict[str, Callable[[], Picture]] = {

@@ -18,13 +18,14 @@ import time
 import numpy as np
 
 from vla_core.timebase import NS
+from vla_sim.commanded import CommandedLab
 from vla_sim.control import ControlServer
 from vla_sim.expert import CYCLE_S
-from vla_sim.lab import Lab, PHYSICS_STEP_S
+from vla_sim.lab import Lab
 from vla_sim.meca.controller import Controller
 from vla_sim.meca.server import MecaServer
 from vla_sim.options import SimOptions
-from vla_sim.robot_stream import ENCODER_NOISE_RAD, RobotStream
+from vla_sim.robot_stream import RobotStream
 from vla_sim.shared import ROBOT_COUNTERS, SharedState, STEP_NS, WIDTH
 from vla_sim.truth import TruthPublisher
 
@@ -50,10 +51,10 @@ class World:
                 options.bind, options.meca_control_port, options.meca_monitor_port,
                 Controller(self.lab.joint_rad),
             )  # fmt: skip
+            self._commanded = CommandedLab(self.lab, self.meca.robot, options.seed)
         self._lead_ns = 0 if options.commanded else _LEAD_NS
         self._burst = _COMMANDED_BURST if options.commanded else _BURST
         self.wake_ns = _COMMANDED_WAKE_NS if options.commanded else _WAKE_NS
-        self._rng = np.random.default_rng([options.seed, 0x3EC4])
         self._start_ns = 0
         self._state = np.zeros(WIDTH)
 
@@ -78,8 +79,6 @@ class World:
         """Step towards now + lead; True when there."""
         wanted = (now_ns + self._lead_ns - self._start_ns) // STEP_NS + 1
         missing = wanted - self._shared.head
-        # New with every block: nobody reads the encoders more often.
-        self._noise_rad = ENCODER_NOISE_RAD * self._rng.standard_normal(6)
         for _ in range(min(missing, self._burst)):
             self._step()
             self._write()
@@ -89,11 +88,7 @@ class World:
         if self.meca is None:
             self.lab.follow_expert()
             return
-        robot = self.meca.robot
-        robot.step(PHYSICS_STEP_S)
-        self.lab.drive(robot.arm.joint_rad, robot.arm.joint_rad_s)
-        robot.measured_rad = self.lab.joint_rad + self._noise_rad
-        robot.measured_rad_s = self.lab.joint_rad_s
+        self._commanded.step()
         self.meca.after_step()
 
     def _write(self) -> None:

@@ -29,8 +29,12 @@ ANSWER_WITHIN_S = 15.0  # a disk that hangs is told after 10 s
 class RecorderClient:
     """A context manager; a recorder that it started ends with it."""
 
-    def __init__(self, namespace: str = '', directory: Path | None = None) -> None:
-        """directory: where a recorder that has to be started puts its episodes."""
+    def __init__(
+        self, namespace: str = '', directory: Path | None = None, start_own: bool = True
+    ) -> None:
+        """directory: where a recorder that has to be started puts its episodes. start_own: False
+        makes it a VlaError that none is running.
+        """
         self._own: OwnRecorder | None = None
         self.status: RecorderStatus | None = None
         rclpy.init(args=[])
@@ -46,7 +50,7 @@ class RecorderClient:
             RecorderStatus, 'recorder/status', self._on_status, qos.STATUS
         )
         try:
-            self._find(namespace, directory)
+            self._find(namespace, directory, start_own)
         except BaseException:
             self.__exit__()
             raise
@@ -87,9 +91,11 @@ class RecorderClient:
             self._own.check()
         return self.status
 
-    def _find(self, namespace: str, directory: Path | None) -> None:
+    def _find(self, namespace: str, directory: Path | None, start_own: bool) -> None:
         if self._start.wait_for_service(FOUND_WITHIN_S):
             return
+        if not start_own:
+            raise VlaError(f'no recorder answers within {FOUND_WITHIN_S:g} s: vla up --record')
         self._own = OwnRecorder(namespace, directory)
         end_s = time.monotonic() + STARTED_WITHIN_S
         while self.status is None or not self._start.service_is_ready():

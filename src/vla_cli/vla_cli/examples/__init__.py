@@ -1,0 +1,1 @@
+"""Example episodes of the scripted expert: through the live recorder, or headless."""
