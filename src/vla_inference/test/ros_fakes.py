@@ -27,13 +27,14 @@ VLM = {
     'verify_checkpoint': True, 'num_threads': 1, 'nice': 0, 'task': 'insert the needle',
     'vl_reuse': 0, 'max_rate_hz': 0.0, 'image_width': 64, 'image_height': 36,
     'image_wait_s': 0.3, 'image_settle_s': 0.0, 'warn_total_ms': 500.0, 'warn_rate_hz': 1.0,
+    'lockstep': False, 'lockstep_latency_ms': 80.0,
 }  # fmt: skip
 EXPERT = {
     'checkpoint': 'unused', 'contract': '', 'device': 'cpu', 'num_threads': 1, 'seed': 0,
     'nice': 0, 'task': 'insert the needle', 'sensor_window': 65, 'chunk_steps': 8,
     'publish_phase_ms': 0.0, 'publish_phase_shared_ms': 0.0, 'robot_must_change': True,
     'realtime_priority': 0, 'chunk_policy': 'independent', 'actuation_delay_s': 0.0,
-    'shadow': False, 'warn_rate_hz': 9.0,
+    'shadow': False, 'lockstep': False, 'warn_rate_hz': 9.0,
 }  # fmt: skip
 
 

@@ -3,6 +3,8 @@
 The messages are those that were recorded, bit for bit, with their old stamps: nodes that are to
 work on them need simulated time, `vla replay EPISODE --clock --inputs` beside
 `vla up --use-sim-time --no-sim --group inference`. `ros2 bag play` does the same on ROS machines.
+With --lockstep it starts the two model nodes itself, moves /clock by small steps and waits for
+both at each: two replays give the same chunks, bit for bit, and the same digest.
 """
 
 from pathlib import Path
@@ -51,6 +53,23 @@ def add_arguments(parser: Parser) -> None:
         help='wait so long at most for every topic to have a subscriber (%(default)s)',
     )
     parser.add_argument('--loop', action='store_true', help='again from the start, until Ctrl-C')
+    group = parser.add_argument_group('lockstep')
+    group.add_argument(
+        '--lockstep', action='store_true', help='the same chunks every time, at no set pace'
+    )
+    group.add_argument(
+        '--latency-ms',
+        type=positive,
+        default=80.0,
+        metavar='MS',
+        help='simulated duration of a vision-language pass (%(default)s)',
+    )
+    group.add_argument(
+        '--checkpoint', type=Path, metavar='DIR', help='policy to run (the nano one of the demo)'
+    )
+    group.add_argument(
+        '--out', type=Path, metavar='DIR', help='write chunks and pass infos as an episode'
+    )
 
 
 def run(args) -> int:
@@ -61,7 +80,6 @@ def run(args) -> int:
 
     repair_and_say(args.episode, complain)
     with open_bag(args.episode) as bag:
-        names = choose(bag, args)
         start_ns = bag.start_ns + round(args.start * 1e9)
         stop_ns = bag.last_ns + 1
         if start_ns >= stop_ns:
@@ -69,7 +87,14 @@ def run(args) -> int:
             raise VlaError(f'--start {args.start:g}: the episode is only {length_s:.1f} s long')
         if args.seconds:
             stop_ns = min(stop_ns, start_ns + round(args.seconds * 1e9))
+        if args.lockstep:
+            from vla_cli.episodes.lockstep import replay_in_lockstep, use_quick_receipts
+
+            use_quick_receipts()
+            prepare()
+            return replay_in_lockstep(bag, start_ns, stop_ns, args)
         prepare()
+        names = choose(bag, args)
         return play(bag, names, start_ns, stop_ns, args)
 
 

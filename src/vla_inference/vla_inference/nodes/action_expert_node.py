@@ -19,12 +19,14 @@ from vla_core.health import HealthItem, RateMeter
 from vla_core.realtime import IdleCollector, prefer_this_thread
 from vla_inference.engine.action_loop import ActionLoop, LoopSettings
 from vla_inference.engine.input_buffers import BufferSettings, InputBuffers
+from vla_inference.engine.lockstep import HeldFeatures
 from vla_inference.engine.recent import Recent
-from vla_inference.engine.records import Chunk
+from vla_inference.engine.records import Chunk, FeatureSet
 from vla_inference.engine.reports import actions_item, inputs_item, Rate
 from vla_inference.engine.warm_up import warm_up
 from vla_inference.nodes.clock import node_clock, node_grid, uses_sim_time
 from vla_inference.nodes.loading import load_expert, LoadedExpert
+from vla_inference.nodes.lockstep import check_lockstep, wait_for_readers
 from vla_inference.nodes.messages import chunk_message, feature_set
 from vla_inference.nodes.parameters import ExpertParameters
 from vla_inference.nodes.polling import IdlePhase, Poller
@@ -54,6 +56,7 @@ class ActionExpertNode(VlaLifecycleNode):
 
     def configure(self) -> None:
         """Load the expert, run it, create publishers and subscriptions."""
+        check_lockstep(self)
         params, loaded = self.params, self._load(self.params)
         self._loaded, contract = loaded, loaded.contract
         self._counters = Counters()
@@ -76,6 +79,7 @@ class ActionExpertNode(VlaLifecycleNode):
         self._stop = threading.Event()
         self._poller.drain()  # what waited while the node was inactive is old
         self._buffers.forget()
+        self._held.clear()
         self._collector = IdleCollector()
         # This, the executor's thread, holds the interpreter lock at times: were it to lose the
         # processor then, the tick thread would wait for it whatever its own priority.
@@ -98,7 +102,7 @@ class ActionExpertNode(VlaLifecycleNode):
             node_clock(self),
             steady,
             idle=self._idle_phase(),
-            refill=self._poller.drain,
+            refill=self._refill_in_step if self.params.lockstep else self._poller.drain,
         )
         self.start_worker('ticks', self._run)
 
@@ -136,19 +140,26 @@ class ActionExpertNode(VlaLifecycleNode):
     def _subscribe(self) -> None:
         contract = self._loaded.contract
         state = contract.state
-        self.add_subscription(VLFeatures, contract.features.topic, self._on_features, qos.FEATURES)
-        self.add_subscription(String, 'task', self._on_task, qos.LATCHED)
-        self._poller = Poller()
-        for message_type, topic, callback in (
-            (SensorBatch, contract.sensor.topic, self._on_samples),
-            (JointState, state.joint_topic, self._on_joints),
-            (PoseStamped, state.pose_topic, self._on_pose),
-        ):
-            subscription = self.create_subscription(
-                message_type, topic, callback, qos.SENSOR_STREAM, callback_group=self._poller.group
-            )
-            self._managed.append((self.destroy_subscription, subscription))
-            self._poller.add(subscription)
+        self._poller, self._held = Poller(), HeldFeatures()
+        # In lockstep the tick takes these too: none may come a tick sooner or later by chance.
+        add = self._add_polled if self.params.lockstep else self.add_subscription
+        add(VLFeatures, contract.features.topic, self._on_features, qos.FEATURES)
+        add(String, 'task', self._on_task, qos.LATCHED)
+        self._add_polled(SensorBatch, contract.sensor.topic, self._on_samples, qos.SENSOR_STREAM)
+        self._add_polled(JointState, state.joint_topic, self._on_joints, qos.SENSOR_STREAM)
+        self._add_polled(PoseStamped, state.pose_topic, self._on_pose, qos.SENSOR_STREAM)
+
+    def _add_polled(self, message_type, topic: str, callback: Callable, profile) -> None:
+        subscription = self.create_subscription(
+            message_type, topic, callback, profile, callback_group=self._poller.group
+        )
+        self._managed.append((self.destroy_subscription, subscription))
+        self._poller.add(subscription)
+
+    def _refill_in_step(self) -> None:
+        self._poller.drain()
+        for features in self._held.take(self.now_ns()):
+            self._use_features(features)
 
     def _idle_phase(self) -> Callable[[int], None]:
         # Simulated time may run at any speed: no sleeping towards a deadline of it.
@@ -167,6 +178,8 @@ class ActionExpertNode(VlaLifecycleNode):
 
     def _run(self) -> None:
         self._thread_priority = prefer_this_thread(self.params.realtime_priority, self.params.nice)
+        if self.params.lockstep:
+            wait_for_readers(self._stop, self._chunks)
         self._collector.start()
         try:
             self._loop.run(self._stop)
@@ -188,13 +201,19 @@ class ActionExpertNode(VlaLifecycleNode):
 
     def _on_features(self, message: VLFeatures) -> None:
         try:
-            accepted = self._buffers.set_features(feature_set(message), self.now_ns())
+            features = feature_set(message)
         except WireFormatError as error:
             self._refuse(error.kind, str(error))
             return
-        if not accepted:
+        if self.params.lockstep:
+            self._held.add(features)
+        else:
+            self._use_features(features)
+
+    def _use_features(self, features: FeatureSet) -> None:
+        if not self._buffers.set_features(features, self.now_ns()):
             self._complain(
-                f'features {message.info.feature_id} not used: of another model or too late'
+                f'features {features.feature_id} not used: of another model or too late'
             )
 
     def _on_samples(self, message: SensorBatch) -> None:

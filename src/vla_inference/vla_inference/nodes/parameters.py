@@ -22,6 +22,10 @@ class ModelParameters:
         'threads of one tensor operation on the CPU', low=1, high=64, read_only=True
     )
     task: str = param('instruction until one comes on the topic `task`')
+    lockstep: bool = param(
+        'wait for every step of a replay; set by `vla replay --lockstep`, needs use_sim_time',
+        read_only=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,9 @@ class VlmParameters(ModelParameters):
         'how long a pass waits at most, s, for a newer set of images just coming in',
         low=0.0,
         high=1.0,
+    )
+    lockstep_latency_ms: float = param(
+        'simulated duration of a pass in lockstep, ms', low=0.0, high=10000.0, read_only=True
     )
     nice: int = param(
         'niceness of the thread that runs the model: the control loop goes first', low=0, high=19

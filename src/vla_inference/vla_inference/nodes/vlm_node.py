@@ -8,12 +8,14 @@ from collections.abc import Callable
 import threading
 import time
 
+from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import String
 
 from vla_core.health import HealthItem, RateMeter
 from vla_core.realtime import be_nice
 from vla_inference.engine.image_inbox import ImageInbox, InboxSettings
+from vla_inference.engine.lockstep import follow_clock, LockstepPasses
 from vla_inference.engine.pass_schedule import least_period_ns, PassSchedule
 from vla_inference.engine.recent import Recent
 from vla_inference.engine.records import FeatureSet
@@ -21,8 +23,14 @@ from vla_inference.engine.reports import images_item, Rate, vlm_item
 from vla_inference.engine.vlm_worker import VlmWorker, WorkerSettings
 from vla_inference.nodes.clock import node_clock
 from vla_inference.nodes.loading import load_vlm, LoadedVlm
+from vla_inference.nodes.lockstep import (
+    check_lockstep,
+    wait_for_readers,
+    wait_for_receipt,
+)
 from vla_inference.nodes.messages import features_message
 from vla_inference.nodes.parameters import VlmParameters
+from vla_inference.nodes.polling import Poller
 from vla_msgs.msg import VLFeatureInfo, VLFeatures
 from vla_policy.host import keep_freed_memory
 from vla_ros import convert, qos
@@ -46,6 +54,7 @@ class VlmNode(VlaLifecycleNode):
 
     def configure(self) -> None:
         """Load the model, run it once, create publishers and subscriptions."""
+        check_lockstep(self)
         params, loaded = self.params, self._load(self.params)
         self._loaded, contract = loaded, loaded.contract
         images = contract.images
@@ -58,6 +67,7 @@ class VlmNode(VlaLifecycleNode):
             contract.view_names,
             PassSchedule(least_period_ns(params.vl_reuse, params.max_rate_hz)),
             InboxSettings(params.image_wait_s, params.image_settle_s),
+            *([node_clock(self).now_ns] if params.lockstep else []),
         )
         settings = WorkerSettings(
             params.image_width, params.image_height, loaded.checkpoint_hash, contract.hash
@@ -66,7 +76,7 @@ class VlmNode(VlaLifecycleNode):
             self._inbox,
             loaded.encoder,
             settings,
-            self._publish,
+            self._hold if params.lockstep else self._publish,
             node_clock(self),
             params.task,
             self._complain,
@@ -74,11 +84,7 @@ class VlmNode(VlaLifecycleNode):
         warm_up_s = self._worker.warm_up()
         self._features = self.add_publisher(VLFeatures, contract.features.topic, qos.FEATURES)
         self._info = self.add_publisher(VLFeatureInfo, 'vlm/info', qos.CHUNKS)
-        for view in contract.views:
-            self.add_subscription(
-                CompressedImage, view.topic, self._image_callback(view.name), qos.IMAGES
-            )
-        self.add_subscription(String, 'task', self._on_task, qos.LATCHED)
+        self._subscribe()
         self.get_logger().info(
             f'checkpoint {loaded.checkpoint_hash}, contract {contract.name} {contract.hash}, '
             f'{loaded.device}, first pass {warm_up_s * 1e3:.0f} ms'
@@ -86,6 +92,8 @@ class VlmNode(VlaLifecycleNode):
 
     def activate(self) -> None:
         """Start the worker on what comes from now on."""
+        if self.params.lockstep:
+            self._poller.drain()  # what waited while the node was inactive is old
         self._inbox.forget()
         self._stop = threading.Event()
         self.start_worker('vlm', self._run)
@@ -120,9 +128,50 @@ class VlmNode(VlaLifecycleNode):
             images_item(self._inbox, self._loaded.contract, self.now_ns()),
         ]
 
+    def _subscribe(self) -> None:
+        self._poller = Poller()
+        # In lockstep the worker takes the messages itself, at the steps of the clock.
+        add = self._add_polled if self.params.lockstep else self.add_subscription
+        add(String, 'task', self._on_task, qos.LATCHED)
+        for view in self._loaded.contract.views:
+            add(CompressedImage, view.topic, self._image_callback(view.name), qos.IMAGES)
+        if self.params.lockstep:
+            self._answers = self.add_publisher(Time, 'vlm/time_reached', qos.CHUNKS)
+
+    def _add_polled(self, message_type, topic: str, callback: Callable, profile) -> None:
+        group = self._poller.group
+        subscription = self.create_subscription(
+            message_type, topic, callback, profile, callback_group=group
+        )
+        self._managed.append((self.destroy_subscription, subscription))
+        self._poller.add(subscription)
+
     def _run(self) -> None:
         be_nice(self.params.nice)
-        self._worker.run(self._stop)
+        if self.params.lockstep:
+            self._run_in_step()
+        else:
+            self._worker.run(self._stop)
+
+    def _run_in_step(self) -> None:
+        """Answer every step of the clock when all that is due at it was received."""
+        latency_ns = round(self.params.lockstep_latency_ms * 1e6)
+        passes = LockstepPasses(self._inbox, self._worker.process, self._publish, latency_ns)
+        self._hold_result = passes.hold
+        wait_for_readers(self._stop, self._features, self._answers)
+
+        def step(now_ns: int) -> None:
+            self._poller.drain()
+            if passes.step(now_ns):
+                wait_for_receipt(self._stop, self._features, self._info)
+
+        def answer(now_ns: int) -> None:
+            self._answers.publish(convert.to_time(now_ns))
+
+        follow_clock(node_clock(self), step, answer, self._stop)
+
+    def _hold(self, made: FeatureSet) -> None:
+        self._hold_result(made)
 
     def _publish(self, made: FeatureSet) -> None:
         message = features_message(made)
