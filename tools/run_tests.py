@@ -19,6 +19,11 @@ def packages_with_tests():
     return sorted(path.name for path in (ROOT / 'src').iterdir() if any(path.glob('test/test_*.py')))
 
 
+def has_slow_tests(package):
+    """Say whether a package has tests that only `make test-system` runs."""
+    return any('mark.slow' in path.read_text() for path in (ROOT / 'src' / package / 'test').glob('test_*.py'))
+
+
 def result_file(package):
     """Return where colcon's pytest step writes a package's results."""
     return BUILD / package / 'pytest.xml'
@@ -57,7 +62,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--slow', action='store_true', help='run the tests marked slow instead of the others')
     slow = parser.parse_args().slow
-    packages = ['vla_system_tests'] if slow else packages_with_tests()
+    packages = [name for name in packages_with_tests() if not slow or has_slow_tests(name)]
     code = run_colcon(packages, 'slow' if slow else 'not slow')
     passed, failed, skipped = (sum(column) for column in zip(*map(count, packages)))
     if code and not failed:

@@ -189,6 +189,14 @@ def test_a_pause_or_deactivation_by_somebody_else_needs_recover(robot, action):
     assert robot.report().ready
 
 
+def test_recover_works_on_an_error_or_a_pause_that_is_younger_than_the_last_status(robot, lab):
+    for _ in range(5):
+        for trouble in (lab.orders.robot_error, robot._robot.PauseMotion):
+            trouble()
+            robot.recover()
+            assert robot.report().ready
+
+
 def test_a_silent_robot_is_given_up_and_read_again_but_not_moved(robot, lab):
     robot.recover()
     lab.orders.power(False)

@@ -94,7 +94,7 @@ class CommandPath:
         found = self.gate.admit(chunk, now_ns)
         if not found:
             self.executor.add(chunk, now_ns)
-        elif any(what.kind not in NOT_MOVING for what in found):
+        elif not any(what.kind in NOT_MOVING for what in found):  # counted, but no news
             self._refusal = CommandReport(
                 now_ns, Result.REFUSED, found, self.gate.state, np.zeros(6), chunk.chunk_id
             )

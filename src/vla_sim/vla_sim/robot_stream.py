@@ -32,9 +32,10 @@ class RobotStream:
         self._shared = shared
         self._counters = shared.counters('robot')
         self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.PUB)
+        self._socket = self._context.socket(zmq.XPUB)
         self._socket.setsockopt(zmq.LINGER, 200)
         self._socket.setsockopt(zmq.SNDHWM, 1000)
+        self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # every subscriber, also when it leaves
         address = f'tcp://{options.bind}:{options.robot_port}'
         try:
             self._socket.bind(address)
@@ -54,6 +55,7 @@ class RobotStream:
         )
         self._rng = np.random.default_rng([options.seed, 0x20B0])
         self._index = 0
+        self._listeners = 0
         self._start_ns = 0
         self._ready: deque[tuple[int, Array, Array, Array]] = deque()
         self._last: tuple[Array, Array, Array] | None = None
@@ -72,12 +74,30 @@ class RobotStream:
 
     def emit_due(self, now_ns: int) -> None:
         """Publish every state that is due; after a stall, all that were missed."""
+        heard = self._is_heard()
         while self.due_ns <= now_ns and self._shared.has_state(self.due_ns):
+            if not heard:
+                self._skip()
+                continue
             if not self._ready:
                 self._prepare()
             self._emit(*self._ready.popleft(), now_ns)
             self._index += 1
         self._channel.poll(now_ns)
+
+    def _is_heard(self) -> bool:
+        """Whether somebody listens: without, a state costs nothing but its count."""
+        while self._socket.poll(0):
+            subscribed = self._socket.recv(zmq.NOBLOCK)[:1] == b'\1'
+            self._listeners = max(0, self._listeners + (1 if subscribed else -1))
+        return self._listeners > 0
+
+    def _skip(self) -> None:
+        """Count a state that goes to nobody."""
+        origin_ns = int(self._shared.unix_ns(self.due_ns))
+        self._counters.sent(1, origin_ns, origin_ns)
+        self._ready.clear()
+        self._index += 1
 
     def _prepare(self) -> None:
         """Compute the next few states at once, as far as the physics has come."""

@@ -18,7 +18,7 @@ import time
 from types import FrameType
 
 from vla_core.errors import ConfigError, DeviceError, VlaError
-from vla_core.realtime import be_nice
+from vla_core.realtime import prefer_this_thread
 from vla_core.timebase import NS
 from vla_sim import stats
 from vla_sim.options import SimOptions
@@ -29,8 +29,9 @@ STOP_LIMIT_S = 1.5
 STATS_PERIOD_S = 0.2
 _START_AHEAD_NS = 50_000_000
 # Rendering takes processor time that a real lab's cameras do not: it waits for the programs under
-# test. The arm and the sensor of a real lab wait for nobody (below 0 needs a privilege).
+# test. The arm and the sensor of a real lab wait for nobody: they have computers of their own.
 _NICE = {'cameras': 10, 'world': -10, 'sensor': -10}
+_REALTIME = {'cameras': 0, 'world': 10, 'sensor': 11}  # SCHED_FIFO, where it is permitted
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 
 
@@ -157,7 +158,7 @@ def _child(role: str, options: SimOptions, shared: SharedState, pipe: int, paren
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C reaches the whole group; the parent passes it on
     ready: Callable[[], object] = lambda: os.write(pipe, b'\n')
-    be_nice(_NICE.get(role, 0))
+    prefer_this_thread(_REALTIME[role], _NICE[role])
     try:
         _body(role)(options, shared, ready)
     except VlaError as error:

@@ -4,7 +4,7 @@ The world process publishes a `TruthSample` as JSON, 100 times a second; `TruthC
 Deliberately not part of any device: a driver that listened here could not run in a lab.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 import json
 import threading
 import time
@@ -93,7 +93,7 @@ class TruthPublisher:
         index = (now_ns - self._start_ns) * RATE_HZ // NS
         if self._context is not None and index > self._index:
             self._index = index
-            self._socket.send(json.dumps(asdict(self.sample())).encode())
+            self._socket.send(json.dumps(vars(self.sample())).encode())
 
     def sample(self) -> TruthSample:
         """Everything about the newest state of the scene."""

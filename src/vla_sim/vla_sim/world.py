@@ -32,9 +32,10 @@ from vla_sim.truth import TruthPublisher
 LEAD_S = 0.160
 _LEAD_NS = int(LEAD_S * NS)
 _WAKE_NS = 40_000_000  # in blocks: a step costs twice as much on a cold cache
-_COMMANDED_WAKE_NS = 4_000_000
+_COMMANDED_WAKE_NS = 6_000_000  # a command waits for it: 3 ms on average
 _BURST = 100  # steps before the robot stream gets its turn, when catching up
 _COMMANDED_BURST = 10
+_COUNT_NS = 100_000_000
 
 
 class World:
@@ -78,6 +79,8 @@ class World:
         """Step towards now + lead; True when there."""
         wanted = (now_ns + self._lead_ns - self._start_ns) // STEP_NS + 1
         missing = wanted - self._shared.head
+        if self.meca is not None:  # with every block: nobody reads the encoders more often
+            self._commanded.draw_noise()
         for _ in range(min(missing, self._burst)):
             self._step()
             self._write()
@@ -145,6 +148,7 @@ class _Loop:
     ) -> None:
         self._world, self._robot, self._truth, self._control = world, robot, truth, control
         self._shared = shared
+        self._count_ns = 0
 
     def run(self) -> None:
         """Run to the end."""
@@ -172,7 +176,10 @@ class _Loop:
         if self._world.meca is not None:
             self._world.meca.emit()
         self._truth.emit_due(time.monotonic_ns())
-        self._world.count()
+        now_ns = time.monotonic_ns()
+        if now_ns >= self._count_ns:
+            self._count_ns = now_ns + _COUNT_NS
+            self._world.count()
 
     def _sleep(self, nap_ns: int) -> None:
         if self._world.meca is not None:

@@ -80,7 +80,7 @@ class RobotLab:
     def fly(self, step, timeout_s: float = 5.0) -> None:
         """Let the pilot command equal steps (6,) and wait until the tip moves."""
         self.pilot.fly(step)
-        self.truth.wait(lambda sample: sample.tip_speed_m_s > 5 * AT_REST_M_S, timeout_s)
+        self.truth.wait(lambda sample: sample.commanded_speed_m_s > 5 * AT_REST_M_S, timeout_s)
 
     def wait_for_rest(self, after_ns: int, timeout_s: float = 5.0) -> int:
         """Wait until the tip has been at rest for a moment; return since when, Unix ns."""

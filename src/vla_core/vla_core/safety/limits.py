@@ -114,10 +114,10 @@ class SafetyLimits:
     max_tracking_error_m: float = _limit(
         0.006, 1e-3, 0.05, Tighter.LOWER, 'stop when the tip is this far from what was sent, m'
     )
-    # One chunk period and half of the next: an expert that dies leaves the robot at rest within
-    # 250 ms of its last chunk.
+    # A chunk is up to 0.13 s old when the next one comes. An expert that dies leaves the robot at
+    # rest within 250 ms of its last chunk: this, a command period, and some 40 ms of braking.
     chunk_hold_s: float = _limit(
-        0.2, 0.02, 2.0, Tighter.LOWER, 'hold when the chunk is older than this, s'
+        0.18, 0.02, 2.0, Tighter.LOWER, 'hold when the chunk is older than this, s'
     )
     chunk_stop_s: float = _limit(
         2.0, 0.02, 30.0, Tighter.LOWER, 'stop when no chunk has come for this long, s'

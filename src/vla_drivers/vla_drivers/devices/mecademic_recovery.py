@@ -11,16 +11,16 @@ import time
 
 from mecademicpy.mx_robot_def import MxStopState
 from mecademicpy.robot import Robot
-from mecademicpy.robot_classes import MecademicException
+from mecademicpy.robot_classes import MecademicException, RobotStatus
 
 from vla_core.errors import DeviceError
 
 # Longest times, s; activation and homing of a Meca500 take a few seconds each (user manual).
-RESET_S = 3.0
+RESET_S = 5.0
 ACTIVATE_S = 30.0
 HOME_S = 40.0
-RESUME_S = 3.0
-SETTLE_S = 3.0
+RESUME_S = 5.0
+SETTLE_S = 10.0
 POLL_S = 0.02
 
 
@@ -36,17 +36,18 @@ def recover(robot: Robot, setup: MotionSetup) -> None:
     """Reset, activate, home, clear, resume and set up. DeviceError with the step that failed."""
     step = 'safety stop'
     try:
+        failed = _asked(robot).error_status
         _refuse_active_stop(robot)
         step = 'ResetError'
-        if robot.GetStatusRobot().error_status:
+        if failed:
             robot.ResetError()
             robot.WaitErrorReset(RESET_S)
         step = 'ActivateRobot'
-        if not robot.GetStatusRobot().activation_state:
+        if not _asked(robot).activation_state:
             robot.ActivateRobot()
             robot.WaitActivated(ACTIVATE_S)
         step = 'Home'
-        if not robot.GetStatusRobot().homing_state:
+        if not _asked(robot).homing_state:
             robot.Home()
             robot.WaitHomed(HOME_S)
         step = 'ResumeMotion'
@@ -54,7 +55,7 @@ def recover(robot: Robot, setup: MotionSetup) -> None:
         if robot.GetSafetyStatus().pstop2_state == MxStopState.MX_STOP_STATE_RESETTABLE:
             robot.ResetPStop2()
         robot.ResumeMotion()
-        _wait(lambda: not robot.GetStatusRobot().pause_motion_status, RESUME_S)
+        _wait(lambda: not _asked(robot).pause_motion_status, RESUME_S)
         step = 'setting tool, frame and velocity time-out'
         _set_up(robot, setup)
     except TimeoutError as error:
@@ -69,7 +70,17 @@ def _set_up(robot: Robot, setup: MotionSetup) -> None:
     robot.SetWrf(0, 0, 0, 0, 0, 0)
     robot.SetTrf(0, 0, round(setup.tool_m * 1e3, 4), 0, 0, 0)
     robot.SetVelTimeout(setup.velocity_timeout_s)
-    robot.SetCheckpoint(1).wait(SETTLE_S)
+    done = robot.SetCheckpoint(1)
+    _wait(lambda: done.is_set() or robot.GetStatusRobot().error_status, SETTLE_S)
+    if _asked(robot).error_status:
+        raise DeviceError('recover: the robot is in error again: see robot/status')
+
+
+def _asked(robot: Robot) -> RobotStatus:
+    """The status as the robot answers now; what the library heard last may be older than an
+    error, and a pause that is over before the next cycle is never announced.
+    """
+    return robot.GetStatusRobot(synchronous_update=True, timeout=RESET_S)
 
 
 def _refuse_active_stop(robot: Robot) -> None:

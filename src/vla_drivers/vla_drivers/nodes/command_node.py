@@ -6,6 +6,7 @@ command_path.py and vla_core.safety.
 """
 
 from collections.abc import Callable
+import gc
 import threading
 import time
 
@@ -100,6 +101,10 @@ class CommandNode:
             period_s,
             self._changed.trigger,
         )
+        # What is loaded never becomes garbage: a full collection over it would hold up the command
+        # thread for 50 ms.
+        gc.collect()
+        gc.freeze()
         self._end = threading.Event()
         node.start_worker('robot_driver force', self._watch_force)
         node.start_worker('robot_driver commands', lambda: self.path.run(params.realtime_priority))
