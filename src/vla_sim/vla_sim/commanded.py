@@ -25,14 +25,19 @@ class CommandedLab:
         """`seed` draws the encoders' noise."""
         self.lab, self.robot = lab, robot
         self._rng = np.random.default_rng([seed, 0x3EC4])
+        self.draw_noise()
 
     def step(self) -> None:
         """Advance robot and physics by PHYSICS_STEP_S; the robot measures its joints."""
         lab, robot = self.lab, self.robot
         robot.step(PHYSICS_STEP_S)
         lab.drive(robot.arm.joint_rad, robot.arm.joint_rad_s)
-        robot.measured_rad = lab.joint_rad + ENCODER_NOISE_RAD * self._rng.standard_normal(6)
+        robot.measured_rad = lab.joint_rad + self._noise_rad
         robot.measured_rad_s = lab.joint_rad_s
+
+    def draw_noise(self) -> None:
+        """Draw the encoders' noise anew; to be called before their reading is used."""
+        self._noise_rad = ENCODER_NOISE_RAD * self._rng.standard_normal(6)
 
     def send(self, name: str, *values: float) -> None:
         """Give the robot a command as its control client would; answers are thrown away."""

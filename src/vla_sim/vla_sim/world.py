@@ -79,6 +79,8 @@ class World:
         """Step towards now + lead; True when there."""
         wanted = (now_ns + self._lead_ns - self._start_ns) // STEP_NS + 1
         missing = wanted - self._shared.head
+        if self.meca is not None:  # with every block: nobody reads the encoders more often
+            self._commanded.draw_noise()
         for _ in range(min(missing, self._burst)):
             self._step()
             self._write()

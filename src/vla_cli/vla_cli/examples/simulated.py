@@ -89,6 +89,7 @@ class SimulatedDevices:
     def step(self) -> None:
         """Advance by one physics step."""
         self.commanded.robot.now_ns = self.now_ns
+        self.commanded.draw_noise()
         self.commanded.step()
         self.now_ns += STEP_NS
         self._write()
