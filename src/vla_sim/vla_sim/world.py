@@ -32,7 +32,7 @@ from vla_sim.truth import TruthPublisher
 LEAD_S = 0.160
 _LEAD_NS = int(LEAD_S * NS)
 _WAKE_NS = 40_000_000  # in blocks: a step costs twice as much on a cold cache
-_COMMANDED_WAKE_NS = 6_000_000  # a command waits for it: 3 ms on average
+_COMMANDED_WAKE_NS = 4_000_000  # a command waits for it
 _BURST = 100  # steps before the robot stream gets its turn, when catching up
 _COMMANDED_BURST = 10
 _COUNT_NS = 100_000_000
