@@ -7,6 +7,7 @@ CheckpointError.
 
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -27,6 +28,9 @@ from vla_policy.expert.expert import ActionExpert
 from vla_policy.normalization import load_normalization
 from vla_policy.pooling import build_pooling
 from vla_policy.runner import Mode, MODES
+
+if TYPE_CHECKING:
+    from vla_policy.trainable import TrainableEncoder
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
@@ -60,7 +64,7 @@ def load_vlm(
     manifest.check_files(info.folder, info.files, (BACKBONE + '/', POOLING), content=verify)
     target = choose_device(device)
     check_mode(mode, target)
-    source = _backbone_source(info, verify)
+    source = backbone_source(info, verify)
     backbone = load_backbone(
         info.policy.backbone.kind, source, target, choose_dtype(dtype, target)
     )
@@ -71,12 +75,32 @@ def load_vlm(
             f'{info.policy.expert.feature_width}',
             'use the backbone it was made with',
         )
-    pooling = build_pooling(info.policy.pooling, backbone.width)
+    pooling = load_pooling(info, backbone.width)
+    return VisionLanguageEncoder(backbone, pooling, mode=mode)
+
+
+def load_trainable(folder: str | PathLike[str]) -> 'TrainableEncoder':
+    """Load backbone and pooling in float32 on the CPU, to be trained from end to end."""
+    from vla_policy.backbones import qwen2_5_vl_load as qwen
+    from vla_policy.trainable import TrainableEncoder
+
+    info = read_manifest(folder)
+    manifest.check_files(info.folder, info.files, (BACKBONE + '/', POOLING))
+    source = backbone_source(info, verify=True)
+    model = qwen.load_model(source, torch.device('cpu'), torch.float32)
+    tokenizer, processor = qwen.load_processing(source, model.config)
+    pooling = load_pooling(info, model.config.text_config.hidden_size)
+    return TrainableEncoder(model, tokenizer, qwen.image_settings(processor), pooling)
+
+
+def load_pooling(info: Manifest, width: int) -> nn.Module:
+    """Load the pooling of a checkpoint for hidden states of `width`; only queries have weights."""
+    pooling = build_pooling(info.policy.pooling, width)
     if list(pooling.state_dict()):
         if POOLING not in info.files:
             raise CheckpointError(info.folder / POOLING, 'missing', manifest.REMEDY)
         _load_weights(pooling, info.folder / POOLING)
-    return VisionLanguageEncoder(backbone, pooling, mode=mode)
+    return pooling
 
 
 def choose_device(name: str | torch.device) -> torch.device:
@@ -116,7 +140,8 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def _backbone_source(info: Manifest, verify: bool) -> str | Path:
+def backbone_source(info: Manifest, verify: bool) -> str | Path:
+    """Folder or hub name of the backbone; with `verify` a referenced folder's files are hashed."""
     config = info.policy.backbone
     if config.source is None:
         return info.folder / BACKBONE

@@ -66,7 +66,7 @@ class GridPooling(nn.Module):
         return matrix.to(device)
 
     def forward(self, hidden: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
-        """Hidden states (T, D) to features (views * grid^2 + 1, D) float32."""
+        """Hidden states (..., T, D) to features (..., views * grid^2 + 1, D) float32."""
         return matrix @ hidden.float()
 
 
@@ -78,8 +78,8 @@ class MeanPooling(nn.Module):
         return torch.empty(0, device=device)
 
     def forward(self, hidden: torch.Tensor, prepared: torch.Tensor) -> torch.Tensor:
-        """Hidden states (T, D) to (1, D) float32."""
-        return hidden.float().mean(0, keepdim=True)
+        """Hidden states (..., T, D) to (..., 1, D) float32."""
+        return hidden.float().mean(-2, keepdim=True)
 
 
 class QueryPooling(nn.Module):
@@ -100,16 +100,16 @@ class QueryPooling(nn.Module):
         return layout.views, layout.text_index, places
 
     def forward(self, hidden: torch.Tensor, prepared: tuple) -> torch.Tensor:
-        """Hidden states (T, D) to features (views * queries + 1, D) float32."""
+        """Hidden states (..., T, D) to features (..., views * queries + 1, D) float32."""
         views, text_index, places = prepared
         hidden = hidden.float()
         pooled = []
         for view, place in zip(views, places):
-            tokens = hidden[view.start : view.stop]
+            tokens = hidden[..., view.start : view.stop, :]
             keys = self.key(self.norm(tokens)) + self.key_position(place)
-            weight = (self.query @ keys.T * self.scale).softmax(-1)
+            weight = (self.query @ keys.transpose(-1, -2) * self.scale).softmax(-1)
             pooled.append(weight @ tokens + self.value_position(weight @ place))
-        return torch.cat([*pooled, hidden[text_index : text_index + 1]])
+        return torch.cat([*pooled, hidden[..., text_index : text_index + 1, :]], dim=-2)
 
 
 def cell_means(view: ViewSpan, grid: int) -> torch.Tensor:

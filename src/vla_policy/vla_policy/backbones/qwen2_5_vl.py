@@ -5,7 +5,7 @@ Keeps no language-model head and no hidden states but the last. Deliberately loa
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -91,6 +91,16 @@ class Qwen25VLBackbone:
         plans = tuple(self._group_plan(grids[group[0]], len(group)) for group in groups)
         extra = _Extra(plans, self._view_order(groups, grids), text)
         return Plan(sizes, task, groups, layout, extra)
+
+    def make_batch_plan(self, plan: Plan, batch: int) -> Plan:
+        """Return the plan of `batch` image sets like those of `plan` at once, for training.
+
+        PolicyInputError where the images of a set differ in size.
+        """
+        if len(plan.groups) != 1:
+            raise PolicyInputError('images of several sizes cannot be trained on in one batch')
+        group = self._group_plan(plan.extra.groups[0].grid, batch * len(plan.sizes))
+        return replace(plan, extra=replace(plan.extra, groups=(group,)))
 
     def preprocess(self, images: Sequence[torch.Tensor], plan: Plan) -> list[torch.Tensor]:
         """See `Backbone`; patches (V * patches, 3 * patch * patch) a group."""

@@ -106,17 +106,21 @@ def vision_tower(weights: VisionWeights, patches: torch.Tensor, plan: VisionPlan
 def language_model(
     weights: TextWeights, image_tokens: torch.Tensor, plan: TextPlan
 ) -> torch.Tensor:
-    """Run the prompt with `image_tokens` (tokens, D) in their places to hidden states (T, D)."""
-    hidden = plan.embeddings.index_copy(
-        0, plan.image_index, image_tokens.to(plan.embeddings.dtype)
+    """Run the prompt with `image_tokens` (..., tokens, D) in their places to hidden states.
+
+    The hidden states are (..., T, D): leading axes are a batch of equal prompts, as in training.
+    """
+    batch = image_tokens.shape[:-2]
+    hidden = plan.embeddings.expand(*batch, *plan.embeddings.shape).index_copy(
+        -2, plan.image_index, image_tokens.to(plan.embeddings.dtype)
     )
     split = (weights.heads, weights.kv_heads, weights.kv_heads)
     for layer in weights.layers:
         normed = _norm(hidden, layer.norm_1, weights.eps)
-        qkv = F.linear(normed, layer.qkv, layer.qkv_bias).view(len(hidden), -1, weights.head_dim)
-        q, k, v = qkv.split(split, dim=1)
+        qkv = F.linear(normed, layer.qkv, layer.qkv_bias).unflatten(-1, (-1, weights.head_dim))
+        q, k, v = qkv.split(split, dim=-2)
         attended = _causal(rotate(q, plan.cos, plan.sin), rotate(k, plan.cos, plan.sin), v)
-        hidden = hidden + F.linear(attended.flatten(1), layer.out, layer.out_bias)
+        hidden = hidden + F.linear(attended.flatten(-2), layer.out, layer.out_bias)
         hidden = hidden + _mlp(_norm(hidden, layer.norm_2, weights.eps), layer)
     return _norm(hidden, weights.norm, weights.eps)
 
@@ -169,9 +173,12 @@ def _whole_images(
 
 
 def _causal(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """Causal attention of one sequence: q (T, heads, d); k, v (T, kv heads, d)."""
-    q, k, v = (part.transpose(0, 1)[None] for part in (q, k, v))
-    out = F.scaled_dot_product_attention(
-        q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1]
+    """Causal attention of a sequence: q (..., T, heads, d); k, v (..., T, kv heads, d)."""
+    single = q.dim() == 3
+    q, k, v = (
+        part.transpose(-3, -2)[None] if single else part.transpose(-3, -2) for part in (q, k, v)
     )
-    return out[0].transpose(0, 1)
+    out = F.scaled_dot_product_attention(
+        q, k, v, is_causal=True, enable_gqa=q.shape[-3] != k.shape[-3]
+    )
+    return (out[0] if single else out).transpose(-3, -2)
