@@ -29,6 +29,7 @@ VERBS = {
     'episodes plot': ('episodes_plot', 'one page of an episode, PNG and HTML'),
     'import': ('import_legacy', 'legacy recordings into episodes, with a report'),
     'export': ('export', 'episodes into other formats: a LeRobot dataset'),
+    'pretrain': ('pretrain', 'teach a small backbone to see, from rendered scenes'),
     'bench live': ('bench_live', 'measure the running graph: rates, ages, losses, CPU, memory'),
     'bench splice': ('bench_splice', 'measure how smoothly chunks of actions follow each other'),
     'bench vlm': ('bench_vlm', 'measure the vision-language model against its computed limit'),

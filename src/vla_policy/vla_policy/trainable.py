@@ -14,7 +14,7 @@ from vla_policy.backbones.base import Plan
 from vla_policy.backbones.qwen2_5_vl import ImageSettings, Qwen25VLBackbone
 from vla_policy.backbones.qwen2_5_vl_forward import language_model, vision_tower
 from vla_policy.backbones.qwen2_5_vl_weights import take_text, take_vision
-from vla_policy.geometry import Size
+from vla_policy.geometry import ImageRules, Size
 
 
 class TrainableEncoder(nn.Module):
@@ -38,6 +38,11 @@ class TrainableEncoder(nn.Module):
     def width(self) -> int:
         """Numbers in a feature token (D)."""
         return self._backbone.width
+
+    @property
+    def rules(self) -> ImageRules:
+        """How images are sized."""
+        return self._backbone.rules
 
     def forward(self, images: torch.Tensor, task: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Encode images (B, V, H, W, 3) uint8: features (B, T, D) and image tokens (B, N, D)."""

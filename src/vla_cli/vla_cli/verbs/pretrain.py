@@ -1,0 +1,58 @@
+"""Teach a small backbone to see, from rendered scenes of the simulated lab.
+
+Large backbones come pretrained; `nano` is built from nothing, so it first learns where needle and
+trocar are in random pictures. Then `vla cache` and `vla train` teach the policy. Scenes are
+rendered beside the training and kept for the next run.
+"""
+
+import math
+from pathlib import Path
+
+from vla_cli.arguments import Parser, positive, say
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add the options of this verb."""
+    parser.add_argument(
+        '--checkpoint', type=Path, required=True, metavar='DIR', help='an untrained checkpoint'
+    )
+    parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='the trained one')
+    parser.add_argument(
+        '--scenes', type=Path, required=True, metavar='DIR', help='folder of rendered scenes'
+    )
+    parser.add_argument(
+        '--sets', type=int, default=15_000, metavar='N', help='picture sets (%(default)s)'
+    )
+    parser.add_argument(
+        '--jobs', type=int, default=1, metavar='N', help='rendering processes (%(default)s)'
+    )
+    parser.add_argument(
+        '--minutes', type=positive, default=math.inf, metavar='M', help='longest wall time'
+    )
+    parser.add_argument('--steps', type=int, default=3000, metavar='N', help='(%(default)s)')
+    parser.add_argument('--batch', type=int, default=16, metavar='N', help='(%(default)s)')
+    parser.add_argument(
+        '--learning-rate', type=positive, default=1e-3, metavar='R', help='(%(default)s)'
+    )
+    parser.add_argument('--seed', type=int, default=0, help='(%(default)s)')
+    parser.add_argument('--threads', type=int, default=2, metavar='N', help='(%(default)s)')
+    parser.add_argument(
+        '--task', default='insert the needle into the trocar', help='instruction (%(default)s)'
+    )
+
+
+def run(args) -> int:
+    """Render, train, write."""
+    import torch
+    from vla_training.pretrain.pipeline import pretrain, RenderOptions
+    from vla_training.pretrain.run import PretrainOptions
+
+    torch.set_num_threads(args.threads)
+    options = PretrainOptions(
+        steps=args.steps, batch=args.batch, learning_rate=args.learning_rate, seed=args.seed,
+        limit_s=60.0 * args.minutes,
+    )  # fmt: skip
+    render = RenderOptions(args.sets, args.jobs)
+    digest = pretrain(args.checkpoint, args.scenes, args.out, render, options, args.task, say)
+    say(f'{args.out}: checkpoint {digest}')
+    return 0

@@ -1,0 +1,132 @@
+"""Pretraining: the objective, the loop, and the checkpoint that comes of it."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vla_core.errors import VlaError
+from vla_policy.checkpoint import create_checkpoint, load_expert, load_trainable, read_manifest
+from vla_training.pretrain import pipeline, scenes
+from vla_training.pretrain.batches import relight, SceneBatches
+from vla_training.pretrain.labels import KEYPOINTS
+from vla_training.pretrain.objective import image_loss, SeeingModel
+from vla_training.pretrain.pipeline import pretrain, RenderOptions
+from vla_training.pretrain.run import PretrainOptions, train
+
+CONTRACT = Path(__file__).resolve().parents[3] / 'launch/config/contract/insertion.yaml'
+TASK = 'insert the needle'
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope='module')
+def nano(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('checkpoints') / 'nano'
+    create_checkpoint('nano', folder, 0, CONTRACT)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def rendered(nano, tmp_path_factory):
+    """Two shards of made-up scenes of the model's size: a bright square on the target."""
+    folder = tmp_path_factory.mktemp('scenes')
+    grid = pipeline.grid_of(nano)
+    rng = np.random.default_rng(0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scenes, 'SHARD', 8)
+        pipeline.claim(folder, pipeline.render_size(grid))
+    for index in range(2):
+        images = rng.integers(0, 60, (8, 5, grid.height, grid.width, 3), dtype=np.uint8)
+        points = rng.uniform(-0.8, 0.8, (8, 5, KEYPOINTS, 2)).astype(np.float32)
+        labels = {
+            'state': rng.standard_normal((8, 12)).astype(np.float32),
+            'pose': rng.normal(0, 0.01, (8, 6)).astype(np.float32),
+            'keypoints': points,
+        }
+        np.savez(folder / f'labels_{index:05d}.npz', **labels)
+        np.save(scenes.image_path(folder, index), images)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+    monkeypatch.setattr(scenes, 'SHARD', 8)
+
+
+def test_image_loss_ignores_what_is_outside_the_picture_or_behind_the_camera():
+    guess = torch.zeros(1, 1, 3, 2)
+    wanted = torch.tensor([[[[0.0, 0.0], [3.0, 0.0], [math.nan, math.nan]]]])
+    assert image_loss(guess, wanted) == 0.0
+    wanted[0, 0, 0] = torch.tensor([0.3, 0.0])
+    assert image_loss(guess, wanted) > 1.0
+
+
+def test_relighting_keeps_shape_and_type_and_changes_each_picture_differently():
+    images = torch.full((2, 5, 4, 4, 3), 128, dtype=torch.uint8)
+    relit = relight(images, np.random.default_rng(0))
+    assert relit.shape == images.shape and relit.dtype == torch.uint8
+    assert len(relit.flatten(0, 1).flatten(1)[:, :3].unique(dim=0)) == 10
+
+
+def test_a_model_learns_the_few_scenes_it_is_shown(nano, rendered):
+    model = SeeingModel(load_trainable(nano), load_expert(nano).requires_grad_(True))
+    batches = SceneBatches(rendered, held_back=1)
+    images, state, pose, keypoints = batches.draw(4, np.random.default_rng(0))
+
+    def loss():
+        with torch.no_grad():
+            return float(model.losses(images, state, pose, keypoints, TASK).total)
+
+    before, lines = loss(), []
+    batches.draw = lambda count, rng: (images, state, pose, keypoints)
+    options = PretrainOptions(steps=50, batch=4, warm_up=5, held_back_shards=1)
+    train(model, batches, options, TASK, lines.append)
+    assert loss() < 0.7 * before
+    assert any(line.startswith('validation') for line in lines)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_advice(nano, rendered):
+    model = SeeingModel(load_trainable(nano), load_expert(nano).requires_grad_(True))
+    with torch.no_grad():
+        model.pose_query.fill_(math.nan)
+    with pytest.raises(VlaError, match='learning-rate'):
+        train(model, SceneBatches(rendered, 1), PretrainOptions(steps=1), TASK, print)
+
+
+def test_pretraining_writes_a_checkpoint_with_another_backbone_and_the_states_statistics(
+    nano, rendered, tmp_path
+):
+    options = PretrainOptions(steps=2, batch=2, held_back_shards=1)
+    target = tmp_path / 'seeing'
+    digest = pretrain(nano, rendered, target, RenderOptions(0, 0), options, TASK, lambda _: None)
+    info = read_manifest(target, verify=True)
+    assert info.checkpoint_hash == digest and not info.policy.trained
+    before, after = (load_trainable(folder).state_dict() for folder in (nano, target))
+    changed = [name for name in before if not torch.equal(before[name], after[name])]
+    assert len(changed) > 0.8 * len(before)
+    states = SceneBatches(rendered, 1).states()
+    np.testing.assert_allclose(
+        load_expert(target).normalize_state.offset.numpy(), states.mean(0), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_scenes_of_another_size_are_refused_by_name(nano, rendered, tmp_path):
+    for path in rendered.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    note = json.loads((rendered / 'scenes.json').read_text()) | {'width': 64}
+    (tmp_path / 'scenes.json').unlink()
+    (tmp_path / 'scenes.json').write_text(json.dumps(note))
+    options = PretrainOptions(steps=1)
+    with pytest.raises(VlaError, match='another kind'):
+        pretrain(nano, tmp_path, tmp_path / 'out', RenderOptions(0, 0), options, TASK, print)
+
+
+def test_without_scenes_and_without_rendering_the_run_ends_with_a_reason(nano, tmp_path):
+    with pytest.raises(VlaError, match='no scenes'):
+        pretrain(
+            nano, tmp_path / 'none', tmp_path / 'out', RenderOptions(0, 0),
+            PretrainOptions(steps=1), TASK, print,
+        )  # fmt: skip

@@ -1,0 +1,85 @@
+"""Batches of rendered scenes, with the light changed a little.
+
+Reads the shards that `scenes` writes, also while more are being written. Memory-mapped: memory
+stays flat however many there are. Deliberately knows no model.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+from vla_training.pretrain import scenes
+
+LABELS = ('state', 'pose', 'keypoints')
+_VALIDATION_BATCH = 40
+
+Shard = tuple[NDArray[np.uint8], dict[str, NDArray[np.float32]]]
+
+
+class SceneBatches:
+    """Random batches over all shards but the first few, which validate. One thread."""
+
+    def __init__(self, folder: Path, held_back: int) -> None:
+        """`held_back`: shards for validation."""
+        self._folder, self._held_back = folder, held_back
+        self._opened: dict[int, Shard] = {}
+        self.shards = 0
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take up shards that were rendered since."""
+        while scenes.shard_ready(self._folder, self.shards):
+            self.shards += 1
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to learn from beside what validates."""
+        return self.shards > self._held_back
+
+    def states(self) -> NDArray[np.float32]:
+        """All states (N, 12) there are."""
+        return np.concatenate([self._shard(i)[1]['state'] for i in range(self.shards)])
+
+    def draw(self, count: int, rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
+        """Images, state, pose, keypoints of `count` random sets, relit."""
+        rows = [
+            self._row(int(rng.integers(self._held_back, self.shards)),
+                      int(rng.integers(scenes.SHARD)))
+            for _ in range(count)
+        ]  # fmt: skip
+        images, *labels = (torch.from_numpy(np.stack(part)) for part in zip(*rows))
+        return (relight(images, rng), *labels)
+
+    def validation(self) -> Iterator[tuple[torch.Tensor, ...]]:
+        """Batches of the shards held back, as they are."""
+        for number in range(self._held_back):
+            images, labels = self._shard(number)
+            for start in range(0, scenes.SHARD, _VALIDATION_BATCH):
+                part = slice(start, start + _VALIDATION_BATCH)
+                arrays = (images, *(labels[name] for name in LABELS))
+                yield tuple(torch.from_numpy(np.array(array[part])) for array in arrays)
+
+    def _shard(self, number: int) -> Shard:
+        if number not in self._opened:
+            images = np.load(scenes.image_path(self._folder, number), mmap_mode='r')
+            self._opened[number] = images, scenes.read_labels(self._folder, number)
+        return self._opened[number]
+
+    def _row(self, number: int, row: int) -> tuple[NDArray, ...]:
+        images, labels = self._shard(number)
+        return np.array(images[row]), *(labels[name][row] for name in LABELS)
+
+
+def relight(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Change gain, tint and offset of each picture of (B, V, H, W, 3) uint8."""
+    shape = (*images.shape[:2], 1, 1, 1)
+
+    def draw(low: float, high: float, colours: int = 1) -> torch.Tensor:
+        values = rng.uniform(low, high, (*shape[:4], colours))
+        return torch.from_numpy(values.astype(np.float32))
+
+    gain = draw(0.85, 1.15) * draw(0.95, 1.05, 3)
+    relit = images.float() * gain + draw(-10.0, 10.0)
+    return relit.round_().clamp_(0, 255).to(torch.uint8)

@@ -1,0 +1,171 @@
+"""From an untrained checkpoint to one whose backbone sees: render, train, write.
+
+Called by `vla pretrain`. Rendering runs in processes of its own while training begins on the
+first shards. Deliberately leaves the action head untrained: demonstrations teach it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+import json
+import multiprocessing
+from pathlib import Path
+import time
+
+import numpy as np
+import torch
+from vla_training.pretrain import scenes
+from vla_training.pretrain.batches import SceneBatches
+from vla_training.pretrain.objective import SeeingModel
+from vla_training.pretrain.run import PretrainOptions, Report, train
+
+from vla_core.errors import VlaError
+from vla_policy.checkpoint import (
+    derive_checkpoint,
+    load_expert,
+    load_trainable,
+    Manifest,
+    read_manifest,
+)
+from vla_policy.checkpoint_format import NORMALIZATION
+from vla_policy.expert.expert import ActionExpert
+from vla_policy.geometry import Grid, image_grid
+from vla_policy.normalization import load_normalization, Statistics
+from vla_policy.trainable import TrainableEncoder
+
+_LOOK_FOR_SHARDS_S = 0.5
+_LEAST_STD = 1e-3
+# Rendered at twice the pixels of the model, at least: live pictures are brought down as well.
+_OVERSAMPLING = 2
+
+
+@dataclass(frozen=True)
+class RenderOptions:
+    """How many picture sets, by how many processes (0: only what is there)."""
+
+    sets: int = 15_000
+    jobs: int = 1
+
+
+def pretrain(
+    source: Path,
+    scene_folder: Path,
+    target: Path,
+    render: RenderOptions,
+    options: PretrainOptions,
+    task: str,
+    report: Report,
+) -> str:
+    """Train the backbone of checkpoint `source` on scenes; write `target`, return its hash.
+
+    Scenes that are in `scene_folder` already are used, missing ones rendered. Raises
+    CheckpointError, and VlaError where the folder holds scenes of another size.
+    """
+    info = read_manifest(source)
+    encoder = load_trainable(source)
+    size = render_size(_grid(info, encoder))
+    claim(scene_folder, size)
+    batches = SceneBatches(scene_folder, options.held_back_shards)
+    workers = _start_rendering(scene_folder, size, render)
+    try:
+        _wait_for_first(batches, workers, report)
+        statistics = _statistics(info, batches)
+        expert = ActionExpert(info.policy.expert, statistics)
+        expert.load_state_dict(load_expert(source).state_dict())
+        model = SeeingModel(encoder, expert)
+        written = ['']
+
+        def save() -> None:
+            written[0] = derive_checkpoint(
+                source, target, expert, statistics, backbone=encoder.model,
+                pooling=encoder.pooling.state_dict(), trained=False, overwrite=True,
+            )  # fmt: skip
+
+        train(model, batches, options, task, report, save)
+    finally:
+        for worker in workers:
+            worker.terminate()
+            worker.join()
+    return written[0]
+
+
+def grid_of(source: Path) -> Grid:
+    """Return what the model of checkpoint `source` makes of the contract's pictures."""
+    return _grid(read_manifest(source), load_trainable(source))
+
+
+def _grid(info: Manifest, encoder: TrainableEncoder) -> Grid:
+    images = info.contract.images
+    return image_grid((images.height, images.width), encoder.rules)
+
+
+def render_size(grid: Grid) -> scenes.RenderSize:
+    """Return how scenes are rendered for a model that sees `grid`."""
+    return scenes.RenderSize(
+        grid.width * _OVERSAMPLING, grid.width * _OVERSAMPLING * 9 // 16, grid
+    )
+
+
+def claim(folder: Path, size: scenes.RenderSize) -> None:
+    """Note in the folder what its scenes are like; VlaError where it holds others."""
+    folder.mkdir(parents=True, exist_ok=True)
+    note = {
+        'width': size.grid.width, 'height': size.grid.height, 'rendered_width': size.width,
+        'rendered_height': size.height, 'sets_a_shard': scenes.SHARD,
+    }  # fmt: skip
+    path = folder / 'scenes.json'
+    if path.exists() and json.loads(path.read_text()) != note:
+        raise VlaError(
+            f'{folder} holds scenes of another kind ({path.read_text().strip()}): '
+            'choose another --scenes folder or remove it'
+        )
+    path.write_text(json.dumps(note) + '\n')
+
+
+def _start_rendering(
+    folder: Path, size: scenes.RenderSize, render: RenderOptions
+) -> list[multiprocessing.process.BaseProcess]:
+    shards = -(-render.sets // scenes.SHARD)
+    if not render.jobs or all(scenes.shard_ready(folder, i) for i in range(shards)):
+        return []
+    context = multiprocessing.get_context('spawn')
+    workers = [
+        context.Process(
+            target=_render, args=(folder, size, range(job, shards, render.jobs)), daemon=True
+        )
+        for job in range(render.jobs)
+    ]
+    for worker in workers:
+        worker.start()
+    return list(workers)
+
+
+def _render(folder: Path, size: scenes.RenderSize, shards: range) -> None:
+    torch.set_num_threads(1)
+    source = scenes.SceneSource(size)
+    for index in shards:
+        scenes.write_shard(folder, index, source)
+    source.close()
+
+
+def _wait_for_first(
+    batches: SceneBatches, workers: list[multiprocessing.process.BaseProcess], report: Report
+) -> None:
+    """Wait until there is a shard to learn from; VlaError when rendering ends without."""
+    if not batches.ready and workers:
+        report('rendering the first scenes')
+    while not batches.ready:
+        alive = any(worker.is_alive() for worker in workers)
+        batches.refresh()
+        if not batches.ready and not alive:
+            raise VlaError('there are no scenes to learn from: rendering failed, or --jobs is 0')
+        time.sleep(_LOOK_FOR_SHARDS_S)
+
+
+def _statistics(info: Manifest, batches: SceneBatches) -> Mapping[str, Statistics]:
+    """Those of the checkpoint, with the scenes' states."""
+    widths = ActionExpert.statistics_widths(info.policy.expert)
+    statistics = dict(load_normalization(info.folder / NORMALIZATION, widths))
+    states = batches.states()
+    spread = np.maximum(states.std(0), _LEAST_STD)
+    statistics['state'] = Statistics('mean_std', states.mean(0), spread)
+    return statistics
