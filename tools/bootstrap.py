@@ -189,6 +189,7 @@ def build(ros):
     """Run colcon unless nothing it depends on changed."""
     stamp, key = ROOT / 'install' / '.build-stamp', workspace_key()
     if stamp.exists() and stamp.read_text() == key:
+        stamp.touch()  # tools/env.sh compares times
         return
     say('building the packages (about a minute)')
     # Only the interface package is compiled: 'make' on two cores is bound by the compiler, not by colcon.

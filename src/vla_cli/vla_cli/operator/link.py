@@ -32,7 +32,7 @@ from vla_msgs.msg import CommandStatus, RobotStatus
 from vla_ros import qos
 
 SERVICES = ('enable', 'disable', 'emergency_stop', 'reset', 'recover')
-ANSWER_S = 3.0
+ANSWER_S = 10.0  # discovery alone has taken more than 3 s on a loaded machine
 RECOVER_S = 60.0  # activating and homing take a while
 CANCEL_S = 5.0
 _SPIN_S = 0.05
