@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from vla_core.alignment import InputAligner, is_pose, oldest
+from vla_core.alignment import InputAligner, oldest
 from vla_core.contract import Contract, SensorSpec, ViewSpec
+from vla_core.pose_track import is_pose
 from vla_core.timebase import NS
 
 MS = NS // 1000
@@ -56,3 +57,53 @@ def test_the_state_vector_counts_its_rotation_from_the_reference():
     state = made.state(made.at(T0 + NS).robot)
     assert state[:6] == pytest.approx(0.9) and state[9:] == pytest.approx(0, abs=1e-7)
     assert oldest(None, 3, 2) == 2 and oldest(None) is None
+
+
+def moved(until_ns=T0 + NS):
+    """Arm that moves 0.1 m/s along x and turns 0.5 rad/s about z, told every 20 ms."""
+    made = InputAligner(CONTRACT)
+    for stamp_ns in range(T0, until_ns + 1, 20 * MS):
+        seconds = (stamp_ns - T0) / NS
+        made.set_joints(stamp_ns, np.full(6, seconds))
+        quat = np.array([0.0, 0.0, np.sin(0.25 * seconds), np.cos(0.25 * seconds)])
+        made.set_pose(stamp_ns, np.array([0.1 * seconds, 0.0, 0.3]), quat)
+    return made, made.at(until_ns).robot
+
+
+def test_motion_since_a_picture_is_the_way_between_the_poses_at_both_instants():
+    made, robot = moved()
+    motion = made.motion_since([T0 + 500 * MS, T0 + 765 * MS, T0 + 500 * MS], robot)
+    assert motion.dtype == np.float32 and motion.shape == (3, 6)
+    for row, seconds in zip(motion, (0.5, 0.235, 0.5)):
+        np.testing.assert_allclose(row[:3], [0.1 * seconds, 0, 0], atol=1e-6)
+        np.testing.assert_allclose(row[3:], [0, 0, 0.5 * seconds], atol=1e-6)
+
+
+def test_no_motion_is_known_since_a_picture_that_is_newer_than_the_robot_state():
+    made, robot = moved()
+    assert not made.motion_since([T0 + NS + 5 * MS], robot).any()
+
+
+def test_motion_is_unknown_before_the_first_pose_over_a_hole_and_beyond_the_hold_limit():
+    made, robot = moved()
+    assert np.isnan(made.motion_since([T0 - MS, 0], robot)).all()
+    made, robot = moved(T0 + 3 * NS)
+    assert np.isnan(made.motion_since([T0 + 1_700 * MS], robot)).all()
+    assert np.isfinite(made.motion_since([T0 + 1_900 * MS], robot)).all()
+    for stamp_ns in (T0 + 4 * NS, T0 + 4 * NS + 20 * MS):
+        made.set_joints(stamp_ns, np.full(6, stamp_ns / NS))
+        made.set_pose(stamp_ns, np.array([0.1, 0.2, 0.3]), QUAT)
+    assert np.isnan(made.motion_since([T0 + 3_500 * MS], made.at(T0 + 5 * NS).robot)).all()
+
+
+def test_a_clock_that_was_set_back_leaves_no_poses_of_the_old_time():
+    made, _ = moved()
+    early = T0 - 100 * NS
+    for number in range(5):
+        stamp_ns = early + number * 20 * MS
+        made.set_joints(stamp_ns, np.full(6, number / 7))
+        made.set_pose(stamp_ns, np.array([0.01 * number, 0.0, 0.3]), QUAT)
+    robot = made.at(early + 80 * MS).robot
+    assert robot.stamp_ns == early + 80 * MS
+    motion = made.motion_since([early + 60 * MS], robot)
+    np.testing.assert_allclose(motion[0, :3], [0.01, 0, 0], atol=1e-6)

@@ -73,6 +73,7 @@ def model_input(**changes):
         'state': np.zeros(12, np.float32),
         'state_age_s': 0.01,
         'image_age_s': np.zeros(5, np.float32),
+        'view_motion': np.zeros((5, 6), np.float32),
         'feature_age_s': 0.1,
     }
     return ModelInput(**{**fields, **changes})

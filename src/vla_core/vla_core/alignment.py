@@ -6,8 +6,8 @@ never by arrival: a frozen sensor or robot is stale. Deliberately judges no age 
 images nor features.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-import math
 import threading
 
 import numpy as np
@@ -17,11 +17,12 @@ from vla_core.contract import Contract
 from vla_core.counters import Counters
 from vla_core.freshness import ContentTracker
 from vla_core.model_input import build_state
+from vla_core.pose_track import is_pose, motion_between, PoseTrack
 from vla_core.ring import SampleRing
 from vla_core.robot_pair import RobotPair, RobotSample
+from vla_core.timebase import s_to_ns
 from vla_core.window import read_window, Window
 
-UNIT_TOLERANCE = 0.01  # how far a quaternion's length may be from 1
 RING_DURATION_S = 1.0  # ten windows: room for a receiver that lags behind
 
 Array = NDArray[np.float64]
@@ -63,6 +64,7 @@ class InputAligner:
         with self._lock:
             self.sensor_content, self.robot_content = ContentTracker(), ContentTracker()
             self._pair = RobotPair()
+            self._track = PoseTrack(Counters())
             self._robot: RobotSample | None = None
 
     def push_samples(self, stamps_ns: NDArray[np.int64], values: NDArray[np.float32]) -> None:
@@ -111,6 +113,28 @@ class InputAligner:
             )
             return Aligned(window, sensor_ns, self._robot, self._robot_ns())
 
+    def motion_since(self, stamps_ns: Sequence[int], robot: RobotSample) -> NDArray[np.float32]:
+        """How the tool has moved (N, 6) from each of N stamps to robot state `robot`, base frame.
+
+        Displacement (m) and rotation vector (rad). NaN where no pose is known for a stamp, and for
+        those older than the images' hold limit: with such a picture the robot is held anyway.
+        """
+        now = np.concatenate((robot.position_m, robot.quat_xyzw))
+        known: dict[int, Array] = {}
+        with self._lock:
+            for stamp_ns in set(stamps_ns):
+                known[stamp_ns] = self._motion_since(stamp_ns, robot.stamp_ns, now)
+        return np.array([known[stamp_ns] for stamp_ns in stamps_ns], np.float32).reshape(-1, 6)
+
+    def _motion_since(self, stamp_ns: int, robot_ns: int, now: Array) -> Array:
+        limits = self.contract.images.limits
+        if stamp_ns >= robot_ns:
+            return np.zeros(6)  # no motion is known of
+        if stamp_ns < robot_ns - s_to_ns(limits.hold_s):
+            return np.full(6, np.nan)
+        then = self._track.at(stamp_ns, s_to_ns(self.contract.state.limits.mark_s))
+        return np.full(6, np.nan) if then is None else motion_between(then, now)
+
     def state(self, robot: RobotSample) -> NDArray[np.float32]:
         """Return the state vector (12,) of a robot state."""
         reference = self.contract.state.reference_xyzw
@@ -125,7 +149,11 @@ class InputAligner:
         if self._robot is not None and sample.stamp_ns < self._robot.stamp_ns and not stepped:
             self.counters.add('robot_late')
             return
+        if stepped:
+            self._track = PoseTrack(Counters())  # of another clock
         self._robot = sample
+        self._track.add(sample.stamp_ns, sample.position_m, sample.quat_xyzw)
+        self._track.forget_before(sample.stamp_ns - s_to_ns(self.contract.images.limits.stop_s))
 
     def _robot_ns(self) -> int | None:
         """Acquisition time of the newest robot state with new content."""
@@ -138,13 +166,6 @@ class InputAligner:
 def ring_capacity(contract: Contract) -> int:
     """Samples that the ring of a contract's sensor holds."""
     return round(RING_DURATION_S * contract.sensor.rate_hz)
-
-
-def is_pose(position_m: Array, quat_xyzw: Array) -> bool:
-    """Say whether (3,) m and (4,) xyzw are finite and of unit length: what a pose must be."""
-    # Plain floats: of so few numbers, numpy takes five times as long.
-    length = math.hypot(*quat_xyzw.tolist())
-    return all(map(math.isfinite, position_m.tolist())) and abs(length - 1) < UNIT_TOLERANCE
 
 
 def oldest(*stamps_ns: int | None) -> int | None:

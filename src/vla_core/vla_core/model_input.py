@@ -24,12 +24,19 @@ class ModelInput:
     state: NDArray[np.float32]  # (12,) see build_state
     state_age_s: float
     image_age_s: NDArray[np.float32]  # (V,) per view, in model order
+    view_motion: NDArray[np.float32]  # (V, 6) how the tool has moved since each picture: m and
+    # rotation vector rad, base frame; NaN where that is not known
     feature_age_s: float
 
     def __post_init__(self) -> None:
         if self.window.ndim != 2 or self.window_mask.shape != self.window.shape[:1]:
             raise ValueError(
                 f'window {self.window.shape} and mask {self.window_mask.shape} do not fit'
+            )
+        if self.view_motion.shape != (*self.image_age_s.shape, 6):
+            raise ValueError(
+                f'view_motion {self.view_motion.shape} does not fit image_age_s '
+                f'{self.image_age_s.shape}'
             )
         if self.state.ndim != 1 or self.image_age_s.ndim != 1:
             raise ValueError(

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from vla_core.counters import Counters
+from vla_core.pose_track import PoseTrack
 from vla_core.rotation import apply_rotvec, rotvec_to_quat
-from vla_data.samples.poses import ActionPath, PoseTrack
+from vla_data.samples.poses import ActionPath
 
 MS = 1_000_000
 T0 = 1_700_000_000 * 1000 * MS

@@ -15,7 +15,7 @@ from vla_data.errors import BagError
 from vla_data.samples import SampleReader, SampleSettings
 from vla_data.synthetic import messages, path_pose, Shape
 
-ARRAYS = ('image_age_s', 'window', 'window_mask', 'state', 'action', 'action_mask')
+ARRAYS = ('image_age_s', 'view_motion', 'window', 'window_mask', 'state', 'action', 'action_mask')
 NUMBERS = ('tick_ns', 'task', 'sensor_age_s', 'state_age_s', 'views')
 
 

@@ -59,6 +59,7 @@ def tick():
             'state': generator.normal(0, 0.5, 12).astype(np.float32),
             'state_age_s': 0.02,
             'image_age_s': np.full(5, 0.3, np.float32),
+            'view_motion': np.full((5, 6), 0.001, np.float32),
             'feature_age_s': 0.35,
         }
         return ModelInput(**{**values, **changes})

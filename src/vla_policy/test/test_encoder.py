@@ -18,9 +18,9 @@ def encoder(nano):
     return load_vlm(nano, dtype='float32')
 
 
-def test_five_views_become_sixteen_tokens_each_and_a_text_token(encoder, pictures):
+def test_five_views_become_eight_tokens_each_and_a_text_token(encoder, pictures):
     result = encoder.encode(pictures(*LAB), 'insert the needle')
-    assert result.tokens.shape == (5 * 16 + 1, encoder.width)
+    assert result.tokens.shape == (5 * 8 + 1, encoder.width)
     assert result.tokens.dtype == np.float16
     assert list(result.stages) == ['preprocess', 'vision', 'language', 'pool']
     assert all(seconds > 0 for seconds in result.stages.values())
@@ -37,7 +37,7 @@ def test_task_and_each_image_change_the_features(encoder, pictures):
     assert not np.array_equal(before, encoder.encode(images, 'retract').tokens)
     for view in range(5):
         changed = [image if index != view else 255 - image for index, image in enumerate(images)]
-        cells = slice(16 * view, 16 * (view + 1))
+        cells = slice(8 * view, 8 * (view + 1))
         assert not np.array_equal(before[cells], encoder.encode(changed, 'insert').tokens[cells])
 
 

@@ -48,6 +48,7 @@ def batch(count=1, seed=0, **changes):
         'state': normal(count, 12),
         'state_age_s': torch.full((count,), 0.02),
         'image_age_s': torch.full((count, 2), 0.3),
+        'view_motion': torch.full((count, 2, 6), 0.001),
         'feature_age_s': torch.full((count,), 0.4),
     }
     return ExpertBatch(**{**values, **changes})
@@ -60,7 +61,7 @@ def expert(nano):
 
 @pytest.fixture
 def features():
-    return np.random.default_rng(0).normal(size=(81, 256)).astype(np.float16)
+    return np.random.default_rng(0).normal(size=(41, 256)).astype(np.float16)
 
 
 def test_chunk_is_eight_small_steps_in_si_units(expert, features, tick):
@@ -89,6 +90,8 @@ def test_acting_leaves_the_global_random_state_alone(expert, features, tick):
         {'state_age_s': 0.4},
         {'feature_age_s': 1.0},
         {'image_age_s': np.array([0.3, 0.3, 0.9, 0.3, 0.3], np.float32)},
+        {'view_motion': np.full((5, 6), 0.004, np.float32)},
+        {'view_motion': np.full((5, 6), np.nan, np.float32)},
         {'state': np.full(12, 0.3, np.float32)},
         {'window': np.full((65, 1026), 20.0, np.float32)},
         {'window_mask': np.arange(65) > 20},
@@ -146,14 +149,15 @@ def test_expert_without_age_input_cannot_tell_ages_apart():
     ('change', 'message'),
     [
         ({'features': np.zeros((80, 256), np.float16)}, r'features has the shape \(80, 256\)'),
-        ({'features': np.full((81, 256), np.nan, np.float16)}, 'features holds a number'),
+        ({'features': np.full((41, 256), np.nan, np.float16)}, 'features holds a number'),
         (
             {'window': np.zeros((64, 1026), np.float32), 'window_mask': np.ones(64, bool)},
             'window has',
         ),
         ({'window': np.full((65, 1026), np.inf, np.float32)}, 'window holds'),
         ({'state': np.full(12, np.nan, np.float32)}, 'state holds'),
-        ({'image_age_s': np.zeros(4, np.float32)}, 'image_age_s has'),
+        ({'image_age_s': np.zeros(4, np.float32), 'view_motion': np.zeros((4, 6), np.float32)},
+         'image_age_s has'),  # fmt: skip
     ],
 )
 def test_inputs_of_the_wrong_kind_are_refused_with_what_is_wrong(
@@ -224,3 +228,19 @@ def test_stacked_batches_give_what_each_gives_alone():
 def test_impossible_architectures_are_refused(field, value):
     with pytest.raises(ValueError, match=field):
         replace(SMALL, **{field: value})
+
+
+def test_motion_since_a_picture_counts_only_where_it_is_wanted():
+    blind = small_expert(use_view_motion=False, head='regression')
+    assert torch.equal(
+        blind.sample(batch()), blind.sample(batch(view_motion=torch.full((1, 2, 6), 0.03)))
+    )
+
+
+def test_unknown_motion_is_a_learned_token_and_not_zero_motion():
+    model = small_expert(head='regression')
+    with torch.no_grad():
+        model.trunk.unknown_motion.add_(1.0)
+    still = model.sample(batch(view_motion=torch.zeros(1, 2, 6)))
+    unknown = model.sample(batch(view_motion=torch.full((1, 2, 6), torch.nan)))
+    assert torch.isfinite(unknown).all() and not torch.equal(still, unknown)

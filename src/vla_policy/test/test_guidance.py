@@ -20,7 +20,7 @@ def expert(nano):
 
 @pytest.fixture
 def features():
-    return np.random.default_rng(0).normal(size=(81, 256)).astype(np.float16)
+    return np.random.default_rng(0).normal(size=(41, 256)).astype(np.float16)
 
 
 def test_weights_are_one_on_the_committed_steps_decay_and_end_with_the_overlap():

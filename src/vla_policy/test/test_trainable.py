@@ -21,8 +21,8 @@ SIZES = [(112, 168)] * 3
 def test_a_batch_gives_the_features_that_the_encoder_gives_for_each_set(nano, pictures):
     encoder, trainable = load_vlm(nano, dtype='float32'), load_trainable(nano)
     sets = [pictures(*SIZES), [255 - image for image in pictures(*SIZES)]]
-    features, tokens = trainable(torch.from_numpy(np.stack(sets)), TASK)
-    assert features.shape[0] == tokens.shape[0] == 2
+    features, attention = trainable(torch.from_numpy(np.stack(sets)), TASK)
+    assert features.shape[0] == 2 and attention.shape[:3] == (2, 3, 8)
     for images, row in zip(sets, features):
         wanted = torch.from_numpy(encoder.encode(images, TASK).tokens).float()
         assert torch.nn.functional.cosine_similarity(row, wanted, dim=-1).min() > 0.99999

@@ -72,6 +72,7 @@ def checkpoint_source(folder: str) -> Source:
         state=random.normal(0, 0.5, contract.state.width).astype(np.float32),
         state_age_s=0.02,
         image_age_s=np.full(len(contract.views), 0.3, np.float32),
+        view_motion=np.zeros((len(contract.views), 6), np.float32),
         feature_age_s=0.4,
     )
 

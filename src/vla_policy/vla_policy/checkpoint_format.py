@@ -24,7 +24,7 @@ from vla_policy.pooling import PoolingConfig
 
 POLICY, CONTRACT, NORMALIZATION = 'policy.json', 'contract.yaml', 'normalization.json'
 EXPERT, POOLING, BACKBONE = 'expert.safetensors', 'pooling.safetensors', 'vlm'
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)

@@ -104,12 +104,21 @@ class QueryPooling(nn.Module):
         views, text_index, places = prepared
         hidden = hidden.float()
         pooled = []
-        for view, place in zip(views, places):
+        for view, place, logits in zip(views, places, self.logits(hidden, prepared)):
+            weight = logits.softmax(-1)
             tokens = hidden[..., view.start : view.stop, :]
-            keys = self.key(self.norm(tokens)) + self.key_position(place)
-            weight = (self.query @ keys.transpose(-1, -2) * self.scale).softmax(-1)
             pooled.append(weight @ tokens + self.value_position(weight @ place))
         return torch.cat([*pooled, hidden[..., text_index : text_index + 1, :]], dim=-2)
+
+    def logits(self, hidden: torch.Tensor, prepared: tuple) -> list[torch.Tensor]:
+        """How much each query looks at each token of each view: (..., queries, tokens) a view."""
+        views, _, places = prepared
+        found = []
+        for view, place in zip(views, places):
+            tokens = hidden[..., view.start : view.stop, :].float()
+            keys = self.key(self.norm(tokens)) + self.key_position(place)
+            found.append(self.query @ keys.transpose(-1, -2) * self.scale)
+        return found
 
 
 def cell_means(view: ViewSpan, grid: int) -> torch.Tensor:

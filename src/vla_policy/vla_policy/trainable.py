@@ -15,6 +15,7 @@ from vla_policy.backbones.qwen2_5_vl import ImageSettings, Qwen25VLBackbone
 from vla_policy.backbones.qwen2_5_vl_forward import language_model, vision_tower
 from vla_policy.backbones.qwen2_5_vl_weights import take_text, take_vision
 from vla_policy.geometry import ImageRules, Size
+from vla_policy.pooling import QueryPooling
 
 
 class TrainableEncoder(nn.Module):
@@ -44,15 +45,25 @@ class TrainableEncoder(nn.Module):
         """How images are sized."""
         return self._backbone.rules
 
-    def forward(self, images: torch.Tensor, task: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """Encode images (B, V, H, W, 3) uint8: features (B, T, D) and image tokens (B, N, D)."""
+    def forward(
+        self, images: torch.Tensor, task: str
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Encode images (B, V, H, W, 3) uint8 to features (B, T, D).
+
+        Also where the pooling's queries look, as logits (B, V, queries, tokens); None of poolings
+        that have none.
+        """
         plan, prepared = self._plan(images, task)
         patches = self._backbone.preprocess([images.flatten(0, 1)], plan)[0]
         vision = take_vision(self.model.visual, free=False)
         tokens = vision_tower(vision, patches, plan.extra.groups[0].vision)
         tokens = tokens.unflatten(0, (len(images), -1))
         text = take_text(self.model.language_model, free=False)
-        return self.pooling(language_model(text, tokens, plan.extra.text), prepared), tokens
+        hidden = language_model(text, tokens, plan.extra.text)
+        attention = None
+        if isinstance(self.pooling, QueryPooling):
+            attention = torch.stack(self.pooling.logits(hidden, prepared), dim=1)
+        return self.pooling(hidden, prepared), attention
 
     def _plan(self, images: torch.Tensor, task: str) -> tuple[Plan, Any]:
         batch, views, height, width = images.shape[:4]

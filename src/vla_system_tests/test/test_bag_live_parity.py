@@ -183,7 +183,10 @@ def compare(sample, live) -> bool:
     if shot.inputs is None:
         return False
     mine = sample.model_input(shot.inputs.feature_age_s)
-    for key in ('window', 'window_mask', 'state', 'state_age_s', 'image_age_s', 'feature_age_s'):
+    for key in (
+        'window', 'window_mask', 'state', 'state_age_s', 'image_age_s', 'view_motion',
+        'feature_age_s',
+    ):  # fmt: skip
         assert same(getattr(mine, key), getattr(shot.inputs, key)), key
     return True
 
@@ -193,7 +196,9 @@ def same(left, right) -> bool:
     return (left.dtype, left.shape, left.tobytes()) == (right.dtype, right.shape, right.tobytes())
 
 
-ARRAYS = ('window', 'window_mask', 'state', 'image_age_s', 'action', 'action_mask')
+ARRAYS = (
+    'window', 'window_mask', 'state', 'image_age_s', 'view_motion', 'action', 'action_mask',
+)  # fmt: skip
 
 
 def check(how: Disturbance, jumps: int = 3) -> int:

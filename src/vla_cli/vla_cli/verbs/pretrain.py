@@ -44,6 +44,7 @@ def add_arguments(parser: Parser) -> None:
 def run(args) -> int:
     """Render, train, write."""
     import torch
+
     from vla_training.pretrain.pipeline import pretrain, RenderOptions
     from vla_training.pretrain.run import PretrainOptions
 

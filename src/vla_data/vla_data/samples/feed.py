@@ -13,11 +13,12 @@ import numpy as np
 
 from vla_core.contract import Contract
 from vla_core.counters import Counters
+from vla_core.pose_track import PoseTrack
 from vla_core.timebase import NS, s_to_ns
 from vla_data.bag_reader import Bag
 from vla_data.samples import cdr
 from vla_data.samples.known import Known
-from vla_data.samples.poses import ActionPath, PoseTrack
+from vla_data.samples.poses import ActionPath
 from vla_data.samples.topics import (
     CHUNK,
     InputTopics,

@@ -22,8 +22,9 @@ from vla_data.samples.values import View
 
 # Where reading starts in the middle of a bag, the trackers of new content and the ring must not
 # depend on what came before. Both tell reordering from a clock that was set back by steps of up to
-# a second, so after this much of a stream, with new content at the end of it, nothing is left.
-SETTLE_NS = 1_200_000_000
+# a second, and the tool's motion since a picture is told for 1.2 s; after this much of a stream,
+# with new content at the end of it, nothing is left.
+SETTLE_NS = 1_500_000_000
 
 
 @dataclass
@@ -126,9 +127,12 @@ class Known:
             if slot.jpeg
         }
         ages = [views[name].age_s if name in views else math.nan for name in self._slots]
+        stamps_ns = [slot.stamp_ns for slot in self._slots.values()]  # 0 of one that never came
+        unknown = np.full((len(stamps_ns), 6), np.nan, np.float32)
         return {
             'views': views,
             'image_age_s': np.array(ages, np.float32),
+            'view_motion': self._aligner.motion_since(stamps_ns, robot) if robot else unknown,
             'window': aligned.window.values,
             'window_mask': aligned.window.mask,
             'sensor_age_s': _age_s(tick_ns, aligned.sensor_ns),

@@ -1,75 +1,15 @@
-"""The robot's recorded path, and the actions that follow from it.
+"""The actions that follow from the robot's recorded path.
 
 Fed by the samples' reading thread. The action of a step is what the robot did, not what it was
 told: displacement and rotation between its poses at the two ends, interpolated by acquisition
 time. Deliberately guesses nothing: where the path has a hole, the step is masked.
 """
 
-import bisect
 from collections import deque
 
 import numpy as np
 
-from vla_core.alignment import is_pose
-from vla_core.counters import Counters
-from vla_core.rotation import apply_rotvec, relative_rotvec
-
-
-class PoseTrack:
-    """Poses ordered by stamp; of two with one stamp the first stays. One thread.
-
-    Counters: pose_bad (not finite, or no rotation), pose_duplicates.
-    """
-
-    def __init__(self, counters: Counters) -> None:
-        self._counters = counters
-        self._stamps: list[int] = []
-        self._poses: list[np.ndarray] = []  # (7,) position m, quaternion xyzw
-
-    def __len__(self) -> int:
-        return len(self._stamps)
-
-    @property
-    def last_ns(self) -> int | None:
-        """Stamp of the newest pose."""
-        return self._stamps[-1] if self._stamps else None
-
-    def add(self, stamp_ns: int, position_m: np.ndarray, quat_xyzw: np.ndarray) -> None:
-        """Take in one pose: (3,) m, (4,) xyzw, base frame."""
-        if not is_pose(position_m, quat_xyzw):
-            self._counters.add('pose_bad')
-            return
-        at = bisect.bisect_left(self._stamps, stamp_ns)
-        if at < len(self._stamps) and self._stamps[at] == stamp_ns:
-            self._counters.add('pose_duplicates')
-            return
-        self._stamps.insert(at, stamp_ns)
-        self._poses.insert(at, np.concatenate((position_m, quat_xyzw)))
-
-    def forget_before(self, stamp_ns: int) -> None:
-        """Drop poses older than `stamp_ns`."""
-        at = bisect.bisect_left(self._stamps, stamp_ns)
-        del self._stamps[:at], self._poses[:at]
-
-    def at(self, time_ns: int, max_gap_ns: int) -> np.ndarray | None:
-        """Return the pose (7,) at a time, None where it is not known.
-
-        Between the two poses around it, which may be `max_gap_ns` apart at most: linear, and along
-        the shortest turn. Nothing is known beyond the ends.
-        """
-        at = bisect.bisect_left(self._stamps, time_ns)
-        if at == len(self._stamps):
-            return None
-        after = self._poses[at]
-        if self._stamps[at] == time_ns:
-            return after
-        span_ns = self._stamps[at] - self._stamps[at - 1] if at else 0
-        if not 0 < span_ns <= max_gap_ns:
-            return None
-        before, share = self._poses[at - 1], (time_ns - self._stamps[at - 1]) / span_ns
-        turn = relative_rotvec(before[3:], after[3:])
-        position_m = before[:3] + share * (after[:3] - before[:3])
-        return np.concatenate((position_m, apply_rotvec(share * turn, before[3:])))
+from vla_core.pose_track import motion_between, PoseTrack
 
 
 class ActionPath:
@@ -117,4 +57,4 @@ class ActionPath:
 def _motion(begin: np.ndarray | None, end: np.ndarray | None) -> np.ndarray | None:
     if begin is None or end is None:
         return None
-    return np.concatenate((end[:3] - begin[:3], relative_rotvec(begin[3:], end[3:])))
+    return motion_between(begin, end)

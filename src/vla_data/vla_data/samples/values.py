@@ -46,6 +46,7 @@ class Sample:
     task: str
     views: Mapping[str, View]  # in model order; a view that never came is left out
     image_age_s: np.ndarray  # (V,) float32, in model order
+    view_motion: np.ndarray  # (V, 6) float32, see vla_core.model_input
     window: np.ndarray  # (65, C) float32, oldest first
     window_mask: np.ndarray  # (65,) bool
     sensor_age_s: float
@@ -56,10 +57,13 @@ class Sample:
     recorded: RecordedChunk | None = None
 
     def model_input(
-        self, feature_age_s: float = 0.0, image_age_s: np.ndarray | None = None
+        self,
+        feature_age_s: float = 0.0,
+        image_age_s: np.ndarray | None = None,
+        view_motion: np.ndarray | None = None,
     ) -> ModelInput:
-        """Return what the action expert is given. `image_age_s` (V,) when the features were made
-        of other images than those of this tick.
+        """Return what the action expert is given. `image_age_s` (V,) and `view_motion` (V, 6) when
+        the features were made of other images than those of this tick.
         """
         return ModelInput(
             window=self.window,
@@ -67,5 +71,6 @@ class Sample:
             state=self.state,
             state_age_s=self.state_age_s,
             image_age_s=self.image_age_s if image_age_s is None else image_age_s,
+            view_motion=self.view_motion if view_motion is None else view_motion,
             feature_age_s=feature_age_s,
         )

@@ -193,6 +193,7 @@ class InputBuffers:
             state=self._aligner.state(robot),
             state_age_s=lineage.robot_age_s,
             image_age_s=np.array(image_age_s, np.float32),
+            view_motion=self._aligner.motion_since(lineage.view_stamps_ns, robot),
             feature_age_s=lineage.feature_age_s,
         )
 

@@ -31,6 +31,7 @@ def warm_up(
         state=np.zeros(contract.state.width, np.float32),
         state_age_s=0.0,
         image_age_s=np.zeros(len(contract.views), np.float32),
+        view_motion=np.zeros((len(contract.views), 6), np.float32),
         feature_age_s=0.0,
     )
     prefix = np.zeros((contract.action.steps - 1, contract.action.dims))

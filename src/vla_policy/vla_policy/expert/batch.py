@@ -23,6 +23,7 @@ class ExpertBatch:
     state: torch.Tensor  # (B, state_width)
     state_age_s: torch.Tensor  # (B,)
     image_age_s: torch.Tensor  # (B, views)
+    view_motion: torch.Tensor  # (B, views, 6) see ModelInput; NaN where unknown
     feature_age_s: torch.Tensor  # (B,)
 
     def to(self, device: torch.device | str) -> 'ExpertBatch':
@@ -46,6 +47,7 @@ class ExpertBatch:
             row(inputs.state),
             row(inputs.state_age_s),
             row(inputs.image_age_s),
+            row(inputs.view_motion),
             row(inputs.feature_age_s),
         )
 

@@ -32,6 +32,7 @@ class ExpertConfig:
     mlp_ratio: int = 3
     sensor_convs: int = 3  # each halves the window's time axis
     use_age: bool = True  # off: ages and mask fraction read as zero, for the ablation
+    use_view_motion: bool = True  # off: the tool's motion since each picture reads as unknown
     flow_steps: int = 5  # Euler steps
     diffusion_steps: int = 100  # of training, cosine schedule (legacy figure)
     ddim_steps: int = 10  # of sampling (legacy figure)
@@ -40,7 +41,7 @@ class ExpertConfig:
         counts = {
             name: value
             for name, value in vars(self).items()
-            if isinstance(value, int) and name not in ('tokens_per_view', 'use_age')
+            if isinstance(value, int) and not isinstance(value, bool) and name != 'tokens_per_view'
         }
         for name, value in counts.items():
             if value < 1:

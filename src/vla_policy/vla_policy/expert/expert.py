@@ -128,6 +128,7 @@ class ActionExpert(nn.Module):
             'window_mask': (inputs.window_mask, (config.samples,)),
             'state': (inputs.state, (config.state_width,)),
             'image_age_s': (inputs.image_age_s, (config.views,)),
+            'view_motion': (inputs.view_motion, (config.views, 6)),
         }
         for name, (value, shape) in expected.items():
             if np.shape(value) != shape:

@@ -2,7 +2,9 @@
 
 Shared by all heads, computed once a tick. What is missing is a learned token, never zeros: a
 sample that is not there, and a window with no sample at all. Ages are inputs, so that the policy
-can learn how far to trust old features. Deliberately knows nothing of actions.
+can learn how far to trust old features; so is how the tool has moved since each picture, because
+what the features tell is where things were relative to the tool then. Deliberately knows nothing
+of actions.
 """
 
 import torch
@@ -16,6 +18,11 @@ from vla_policy.expert.layers import perceptron, sinusoids, TrunkBlock
 MAX_AGE_S = 4.0  # older is all the same; beyond the contract's stop limits
 AGE_WAVES = 6  # periods 8 s to 0.25 s
 AGE_INPUTS = 2 * AGE_WAVES + 1
+# The tool's motion since a picture, on two scales: millimetres decide at the opening, centimetres
+# are covered on the way there.
+MOTION_SCALES = ((0.003, 0.03), (0.03, 0.3))  # (m, rad) that become 1
+MOTION_LIMIT = 10.0
+MOTION_INPUTS = 6 * len(MOTION_SCALES)
 
 
 class SensorEncoder(nn.Module):
@@ -63,6 +70,8 @@ class Trunk(nn.Module):
         self.register_buffer('token_cell', cells, persistent=False)
         self.image_age = nn.Linear(AGE_INPUTS, width)
         self.state_age = nn.Linear(AGE_INPUTS, width)
+        self.view_motion = perceptron(MOTION_INPUTS, width, width)
+        self.unknown_motion = nn.Parameter(torch.zeros(width))
         self.sensor = SensorEncoder(config)
         self.state = perceptron(config.state_width, width, width)
         self.context = perceptron(2 * AGE_INPUTS + 1, width, width)
@@ -88,12 +97,24 @@ class Trunk(nn.Module):
         return self.norm(tokens)
 
     def _features(self, batch: ExpertBatch) -> torch.Tensor:
-        age = self.image_age(self._age(batch.image_age_s))  # (B, views, width)
-        age = torch.cat(
-            [age, age.mean(1, keepdim=True)], dim=1
-        )  # what has no view has seen them all
+        since = self.image_age(self._age(batch.image_age_s)) + self._motion(batch.view_motion)
+        # (B, views, width); what has no view has seen them all
+        since = torch.cat([since, since.mean(1, keepdim=True)], dim=1)
         place = self.cell[self.token_cell] + self.view[self.token_view]
-        return self.feature(self.feature_norm(batch.features)) + place + age[:, self.token_view]
+        return self.feature(self.feature_norm(batch.features)) + place + since[:, self.token_view]
+
+    def _motion(self, motion: torch.Tensor) -> torch.Tensor:
+        """Encode the tool's motion since each picture (B, views, 6) as (B, views, width)."""
+        known = torch.isfinite(motion).all(-1, keepdim=True)
+        if not self.config.use_view_motion:
+            known = torch.zeros_like(known)
+        motion = torch.where(known, motion, 0.0)
+        scaled = [
+            motion / motion.new_tensor([length_m] * 3 + [angle_rad] * 3)
+            for length_m, angle_rad in MOTION_SCALES
+        ]
+        inputs = torch.cat(scaled, -1).clamp(-MOTION_LIMIT, MOTION_LIMIT)
+        return torch.where(known, self.view_motion(inputs), self.unknown_motion)
 
     def _context(self, batch: ExpertBatch) -> torch.Tensor:
         filled = batch.window_mask.float().mean(1, keepdim=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 import torch
+
 from vla_training.pretrain import scenes
 
 LABELS = ('state', 'pose', 'keypoints')

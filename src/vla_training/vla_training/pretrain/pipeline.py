@@ -13,10 +13,6 @@ import time
 
 import numpy as np
 import torch
-from vla_training.pretrain import scenes
-from vla_training.pretrain.batches import SceneBatches
-from vla_training.pretrain.objective import SeeingModel
-from vla_training.pretrain.run import PretrainOptions, Report, train
 
 from vla_core.errors import VlaError
 from vla_policy.checkpoint import (
@@ -31,6 +27,10 @@ from vla_policy.expert.expert import ActionExpert
 from vla_policy.geometry import Grid, image_grid
 from vla_policy.normalization import load_normalization, Statistics
 from vla_policy.trainable import TrainableEncoder
+from vla_training.pretrain import scenes
+from vla_training.pretrain.batches import SceneBatches
+from vla_training.pretrain.objective import SeeingModel
+from vla_training.pretrain.run import PretrainOptions, Report, train
 
 _LOOK_FOR_SHARDS_S = 0.5
 _LEAST_STD = 1e-3

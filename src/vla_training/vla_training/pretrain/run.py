@@ -12,10 +12,10 @@ import time
 
 import numpy as np
 import torch
-from vla_training.pretrain.batches import SceneBatches
-from vla_training.pretrain.objective import Losses, SeeingModel
 
 from vla_core.errors import VlaError
+from vla_training.pretrain.batches import SceneBatches
+from vla_training.pretrain.objective import Losses, SeeingModel
 
 Report = Callable[[str], None]
 _AVERAGING = 0.998  # a step's share in the averaged weights is one in five hundred
@@ -140,6 +140,7 @@ def _line(step: int, spent_s: float, done: float, kept: list[Losses]) -> str:
 
     return (
         f'step {step}, {100 * done:.1f} %, {spent_s:.0f} s: loss {mean("total"):.3f} '
-        f'(position {mean("position"):.3f}, axis {mean("axis"):.3f}, image {mean("image"):.3f}), '
+        f'(position {mean("position"):.3f}, axis {mean("axis"):.3f}, image {mean("image"):.3f}, '
+        f'look {mean("look"):.3f}), '
         f'opening {1e3 * mean("position_error_m"):.2f} mm'
     )

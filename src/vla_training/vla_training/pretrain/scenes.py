@@ -13,8 +13,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 import torch
-from vla_training.pretrain.labels import KEYPOINTS, Labels, make_labels, POSE
-from vla_training.pretrain.poses import draw_joints
 
 from vla_policy.geometry import Grid
 from vla_policy.preprocess import resize
@@ -22,6 +20,8 @@ from vla_sim import mjcf_lab
 from vla_sim import scene as sc
 from vla_sim.engine import mujoco
 from vla_sim.renderer import LabRenderer
+from vla_training.pretrain.labels import KEYPOINTS, Labels, make_labels, POSE
+from vla_training.pretrain.poses import draw_joints
 
 SHARD = 200  # picture sets
 POSES_A_SCENE = 2
