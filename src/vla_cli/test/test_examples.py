@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vla_cli.examples.judge import HOLD_S, Judge
+from vla_training.simulation.judge import HOLD_S, Judge
 from vla_cli.examples.options import EpisodeOptions, INSERT
 from vla_cli.examples.run import Batch, check, generate, summary
 from vla_cli.main import main

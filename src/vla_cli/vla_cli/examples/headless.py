@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 
 from vla_cli.examples import messages as msg
-from vla_cli.examples import simulated as sim
-from vla_cli.examples.judge import Judge
 from vla_cli.examples.options import EpisodeOptions, TASKS
 from vla_core.arms import meca500 as kin
 from vla_core.contract import Contract
@@ -34,6 +32,8 @@ from vla_data.recording.writer import EpisodeWriter
 from vla_drivers.command_path import CommandPath
 from vla_sim.disturbance import Disturber
 from vla_sim.scripted import Goal, ScriptedExpert, STEPS
+from vla_training.simulation import devices as sim
+from vla_training.simulation.judge import Judge
 
 EPOCH_NS = 1_750_000_000 * NS
 SEED_NS = 120 * NS  # between the episodes of two seeds
@@ -58,7 +58,11 @@ class HeadlessEpisode:
         self._options, self._contract = options, contract
         self._started_ns = EPOCH_NS + options.seed % SEEDS * SEED_NS + WARM_UP_NS
         start_ns = self._started_ns - WARM_UP_NS
-        self._devices = sim.SimulatedDevices(options, start_ns, contract.sensor.rate_hz)
+        lab = sim.LabOptions(
+            options.seed, options.width, options.height, options.camera_rate,
+            contract.sensor.rate_hz,
+        )  # fmt: skip
+        self._devices = sim.SimulatedDevices(lab, start_ns)
         self._messages = msg.EpisodeMessages(contract)
         self._judge = Judge(self._devices.lab.scene.tissue_depth_m)
         self._expert = ScriptedExpert(options.seed)

@@ -1,6 +1,6 @@
 """Whether an insertion succeeded, by the truth that only the simulator knows.
 
-Headless generation asks it after every physics step. Deliberately no opinion of the policy's.
+Headless generation and evaluation ask it after every physics step. Deliberately no opinion of the policy's.
 """
 
 from typing import Any
@@ -19,14 +19,14 @@ class Judge:
     def __init__(self, tissue_depth_m: float) -> None:
         self._hold_m = tissue_depth_m - HOLD_ABOVE_TISSUE_M
         self._held_steps = 0
-        self.rim_contact = self.punctured = False
+        self.inside = self.rim_contact = self.punctured = False
         self.depth_error_m = 0.0
         self.max_force_n = 0.0
 
     def look(self, state: Any) -> None:
         """Take in one state (WIDTH,) of the scene."""
         flags, force_n = int(state[COLUMNS.flags]), float(state[COLUMNS.force])
-        inside = bool(flags & 1)
+        self.inside = inside = bool(flags & 1)
         self.punctured |= bool(flags & 4)
         self.rim_contact |= force_n > 0.0 and not inside
         self.max_force_n = max(self.max_force_n, force_n)

@@ -1,8 +1,8 @@
 """The lab's devices in simulated time: what drivers would have read and published, and when.
 
-`headless` steps it. States, samples and pictures come from the same code as those of `vla sim` on
-the wire; delays from acquisition to the log are those of the live stack, with a little jitter.
-Deliberately no gate and no policy.
+Headless generation of episodes and closed-loop evaluation step it. States, samples and pictures
+come from the same code as those of `vla sim` on the wire; delays from acquisition to the log are
+those of the live stack, with a little jitter. Deliberately no gate and no policy.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vla_cli.examples.options import EpisodeOptions
 from vla_core.arms.meca500 import TOOL_TIP_M
 from vla_core.timebase import NS
 from vla_drivers.devices.base import RobotReport
@@ -20,6 +19,7 @@ from vla_sim.lab import Lab
 from vla_sim.meca.controller import Controller
 from vla_sim.oct_signal import FORCE_OFFSET, FORCE_PER_NEWTON, OctSignal
 from vla_sim.options import SimOptions
+from vla_sim.scene import DEFAULT_RANGES, SceneRanges
 from vla_sim.scene_cameras import SceneCameras
 from vla_sim.sensor_stream import capture_offsets_ns, samples_at
 from vla_sim.shared import SharedState, STEP_NS, WIDTH
@@ -65,19 +65,30 @@ class SimulatedRobot:
         self._commanded.send('MoveLinVelWrf', *([0.0] * 6))
 
 
+@dataclass(frozen=True)
+class LabOptions:
+    """What the simulated lab is like; everything random in it follows from the seed."""
+
+    seed: int = 0
+    width: int = 640
+    height: int = 360
+    camera_rate_hz: float = 5.0  # triggers
+    sensor_rate_hz: float = 650.0
+    ranges: SceneRanges = DEFAULT_RANGES
+
+
 class SimulatedDevices:
     """One scene with robot, cameras and sensor; single-threaded. Use `close`."""
 
-    def __init__(self, options: EpisodeOptions, start_ns: int, sensor_rate_hz: float) -> None:
-        """GraphicsError when pictures cannot be rendered here."""
-        self.lab = Lab(options.seed, options.width, options.height)
-        self.cameras = SceneCameras(self.lab.scene, options.width, options.height)
+    def __init__(self, options: LabOptions, start_ns: int) -> None:
+        self.lab = Lab(options.seed, options.width, options.height, options.ranges)
+        self._cameras: SceneCameras | None = None
         self.commanded = CommandedLab(self.lab, Controller(self.lab.joint_rad), options.seed)
         self.commanded.recover(TOOL_TIP_M, VELOCITY_TIMEOUT_S)
         self.robot = SimulatedRobot(self.commanded)
         self.start_ns, self.now_ns = start_ns, start_ns
         self.state = np.zeros(WIDTH)
-        self._options, self._sensor_rate_hz = options, sensor_rate_hz
+        self._options = options
         self._shared = SharedState()
         self._shared.go(start_ns)
         self._signal = OctSignal(options.seed)
@@ -103,7 +114,7 @@ class SimulatedDevices:
         found = []
         while self._shared.has_state(self._newest_of_batch_ns):
             index = np.arange(self._sample, self._sample + BATCH)
-            stamps_ns = self.start_ns + capture_offsets_ns(index, self._sensor_rate_hz)
+            stamps_ns = self.start_ns + capture_offsets_ns(index, self._options.sensor_rate_hz)
             self._sample += BATCH
             self._expect_batch()
             time_s = (stamps_ns - self.start_ns) / NS
@@ -115,7 +126,7 @@ class SimulatedDevices:
 
     def _expect_batch(self) -> None:
         last = np.array([self._sample + BATCH - 1])
-        offset_ns = capture_offsets_ns(last, self._sensor_rate_hz)[0]
+        offset_ns = capture_offsets_ns(last, self._options.sensor_rate_hz)[0]
         self._newest_of_batch_ns = self.start_ns + int(offset_ns)
 
     def pictures(self) -> list[tuple[int, int, dict[str, bytes]]]:
@@ -123,18 +134,43 @@ class SimulatedDevices:
         found = []
         while (due_ns := self._trigger_ns(self._trigger + 1)) <= self.now_ns:
             self._trigger += 1
-            states, _ = self._shared.states_at(np.array([due_ns]))
-            made = self.cameras.pictures(states[0], self._trigger)
+            made = self._render(self._trigger)
             found.append((due_ns, due_ns + self._delayed(IMAGE_DELAY_NS), made))
         return found
 
+    def newest_pictures(self) -> tuple[int, dict[str, bytes]] | None:
+        """Trigger's time and JPEG of each view of the newest set that has arrived by now.
+
+        Renders only what is asked for. None before the first has arrived.
+        """
+        index = self._newest_trigger()
+        return (self._trigger_ns(index), self._render(index)) if index >= 1 else None
+
+    def newest_trigger_ns(self) -> int | None:
+        """Trigger's time of the newest set that has arrived by now, without rendering it."""
+        index = self._newest_trigger()
+        return self._trigger_ns(index) if index >= 1 else None
+
+    def _newest_trigger(self) -> int:
+        since_ns = max(self.now_ns - self.start_ns - IMAGE_DELAY_NS, 0)
+        return int(since_ns * self._options.camera_rate_hz / NS)
+
+    def _render(self, trigger: int) -> dict[str, bytes]:
+        """GraphicsError when pictures cannot be rendered here."""
+        options = self._options
+        if self._cameras is None:
+            self._cameras = SceneCameras(self.lab.scene, options.width, options.height)
+        states, _ = self._shared.states_at(np.array([self._trigger_ns(trigger)]))
+        return self._cameras.pictures(states[0], trigger)
+
     def _trigger_ns(self, index: int) -> int:
-        return self.start_ns + int(index * NS / self._options.camera_rate)
+        return self.start_ns + int(index * NS / self._options.camera_rate_hz)
 
     def _delayed(self, delay_ns: int) -> int:
         return int(delay_ns * (1.0 + 0.2 * self._delays.random()))
 
     def close(self) -> None:
         """Free the GL context."""
-        self.cameras.close()
+        if self._cameras is not None:
+            self._cameras.close()
         self.lab.close()

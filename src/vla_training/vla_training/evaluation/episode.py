@@ -1,0 +1,251 @@
+"""One closed-loop episode in simulated time, with the delays of the real system.
+
+Called by `evaluate`, in several processes. Inputs go through the live action expert's own buffers
+and are judged as there; chunks go through the driver's own command path, so the gate decides what
+moves. Deterministic: seed and options give the same result. Deliberately no ROS and no clock.
+"""
+
+from dataclasses import dataclass, replace
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vla_core.arms import meca500 as kin
+from vla_core.contract import Contract
+from vla_core.execution.executor import ChunkExecutor, ExecutorSettings
+from vla_core.execution.values import TimedChunk
+from vla_core.freshness import Reaction
+from vla_core.rotation import euler_to_quat
+from vla_core.safety.gate import SafetyGate
+from vla_core.safety.limits import SafetyLimits
+from vla_core.safety.values import ArmState, GateState
+from vla_core.timebase import NS, s_to_ns
+from vla_drivers.command_path import CommandPath
+from vla_inference.engine.input_buffers import BufferSettings, InputBuffers, Snapshot
+from vla_inference.engine.records import FeatureSet
+from vla_sim.scene import DEFAULT_RANGES
+from vla_training.evaluation.options import EvaluationOptions, INSTRUCTION
+from vla_training.evaluation.policies import Policy
+from vla_training.evaluation.track import EpisodeTrack
+from vla_training.simulation.devices import LabOptions, ROBOT_DELAY_NS, SimulatedDevices
+from vla_training.simulation.judge import Judge
+
+EPOCH_NS = 1_750_000_000 * NS
+SLOT_NS = NS // 50  # robot state and command, as launch/config/robot_driver.yaml
+ENABLE_NS = NS  # by then every input has come once
+MS = NS // 1000
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """What became of one seed. Lengths m, forces N, times s; NaN where it did not come to it."""
+
+    seed: int
+    success: bool
+    reason: str  # success, or what went wrong
+    duration_s: float  # from the first motion allowed
+    entry_error_m: float  # tip from the axis when it entered the opening
+    depth_error_m: float  # from the depth to hold, at the end
+    peak_force_n: float
+    splice_ratio: float
+    jerk_m_s3: float  # root mean square of the tip's
+    holds: int  # ticks at which stale input forbade to act
+    image_age_s: tuple[float, float]  # median and largest at the ticks
+    feature_age_s: tuple[float, float]
+
+
+class Episode:
+    """Runs once. Single-threaded; rendering stays in its thread."""
+
+    def __init__(self, seed: int, policy: Policy, options: EvaluationOptions) -> None:
+        """GraphicsError when pictures are needed and cannot be rendered here."""
+        self._seed, self._policy, self._options = seed, policy, options
+        self._contract: Contract = policy.contract
+        jitter = options.camera_jitter
+        ranges = replace(
+            DEFAULT_RANGES,
+            camera_m=DEFAULT_RANGES.camera_m * jitter,
+            camera_rad=DEFAULT_RANGES.camera_rad * jitter,
+        )
+        lab = LabOptions(
+            seed, options.width, options.height, sensor_rate_hz=self._contract.sensor.rate_hz,
+            ranges=ranges,
+        )  # fmt: skip
+        self._devices = SimulatedDevices(lab, EPOCH_NS)
+        self._judge = Judge(self._devices.lab.scene.tissue_depth_m)
+        self._buffers = InputBuffers(self._contract, BufferSettings(policy.checkpoint_hash))
+        self._buffers.set_task(INSTRUCTION, EPOCH_NS)
+        self._path = self._make_path()
+        self._track = EpisodeTrack()
+        self._arriving: list = []  # datagrams of the sensor
+        self._robot: list[tuple[int, ArmState]] = []  # states on their way
+        self._pending: list[tuple[int, TimedChunk]] = []  # chunks before their publication
+        self._features: list[FeatureSet] = []  # passes that are not done yet
+        self._first: NDArray[np.float16] | None = None
+        self._next_pass_ns, self._passes, self._ticks = EPOCH_NS, 0, 0
+        policy.reset(seed)
+
+    def run(self) -> EpisodeResult:
+        """Run to success, failure or the limit."""
+        end_ns = EPOCH_NS + ENABLE_NS + s_to_ns(self._options.limit_s)
+        reason = 'time-out'
+        while self._devices.now_ns < end_ns:
+            self._step()
+            ended = self._ended()
+            if ended:
+                reason = ended
+                break
+        return self._result(reason)
+
+    def close(self) -> None:
+        """Free the GL context."""
+        self._devices.close()
+
+    def _make_path(self) -> CommandPath:
+        executor = ChunkExecutor(
+            ExecutorSettings(self._options.executor, self._contract.action.period_ns)
+        )
+        gate = SafetyGate(SafetyLimits(), kin.Meca500(), SLOT_NS / NS)
+        devices = self._devices
+        return CommandPath(
+            gate, executor, devices.robot, SLOT_NS / NS, now_ns=lambda: devices.now_ns
+        )
+
+    def _step(self) -> None:
+        devices = self._devices
+        devices.step()
+        since_ns = devices.now_ns - EPOCH_NS
+        self._judge.look(devices.state)
+        self._sense()
+        if since_ns % SLOT_NS == 0:
+            self._robot_state()
+            self._look()
+            if since_ns % self._contract.action.period_ns == 0:
+                self._tick()
+            self._deliver()
+            self._path.tick(devices.now_ns)
+            self._track.look(devices.state, self._judge.inside)
+            if since_ns == ENABLE_NS:
+                self._path.enable()
+
+    def _sense(self) -> None:
+        self._arriving += self._devices.samples()
+        while self._arriving and self._arriving[0].arrived_ns <= self._devices.now_ns:
+            batch = self._arriving.pop(0)
+            self._path.on_samples(batch.stamps_ns, batch.force_n)
+            values = np.concatenate([batch.force_n[:, None], batch.profile], axis=1)
+            self._buffers.push_samples(batch.stamps_ns, values)
+
+    def _robot_state(self) -> None:
+        """Read the arm; what was read a slot before has arrived by now."""
+        now_ns, joints = self._devices.now_ns, self._devices.commanded.robot.measured_rad.copy()
+        position_m, rotation = kin.forward(joints)
+        quat = euler_to_quat(kin.euler_rad(rotation))
+        state = ArmState(now_ns, joints, position_m, quat)
+        self._path.on_state(state)
+        self._robot.append((now_ns + ROBOT_DELAY_NS, state))
+        while self._robot and self._robot[0][0] <= now_ns:
+            _, known = self._robot.pop(0)
+            self._buffers.set_joints(known.stamp_ns, known.joint_rad)
+            self._buffers.set_pose(known.stamp_ns, known.position_m, known.quat_xyzw)
+
+    # The slow side ---------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """Begin a pass when it is due, and hand over those that are done."""
+        now_ns, delays = self._devices.now_ns, self._options.delays
+        if now_ns >= self._next_pass_ns:
+            seen = self._pictures()
+            if seen is not None:
+                self._begin_pass(*seen)
+                gap_s = max(1.0 / delays.vlm_hz, delays.vlm_delay_s)
+                self._next_pass_ns = max(self._next_pass_ns, now_ns - SLOT_NS) + s_to_ns(gap_s)
+        while self._features and self._features[0].published_ns <= now_ns:
+            self._buffers.set_features(self._features.pop(0), now_ns)
+
+    def _pictures(self) -> tuple[int, dict[str, bytes]] | None:
+        if self._policy.needs_pictures:
+            return self._devices.newest_pictures()
+        stamp_ns = self._devices.newest_trigger_ns()
+        return None if stamp_ns is None else (stamp_ns, {})
+
+    def _begin_pass(self, stamp_ns: int, jpegs: dict[str, bytes]) -> None:
+        if self._options.images == 'black':
+            jpegs = dict.fromkeys(jpegs, _black(self._options.width, self._options.height))
+        if self._options.images == 'frozen' and self._first is not None:
+            tokens = self._first
+        else:
+            tokens = self._policy.see(jpegs, INSTRUCTION)
+        self._first = tokens if self._first is None else self._first
+        self._passes += 1
+        now_ns, views = self._devices.now_ns, self._contract.view_names
+        self._features.append(
+            FeatureSet(
+                self._passes, tokens, INSTRUCTION, self._policy.checkpoint_hash,
+                self._contract.hash, views, (stamp_ns,) * len(views), now_ns,
+                now_ns + s_to_ns(self._options.delays.vlm_delay_s),
+            )
+        )  # fmt: skip
+
+    # The fast side ---------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        now_ns, period_ns = self._devices.now_ns, self._contract.action.period_ns
+        shot = self._buffers.snapshot(now_ns)
+        self._ticks += 1
+        delta, reaction = self._act(shot, now_ns)
+        allowed = now_ns > EPOCH_NS + ENABLE_NS
+        self._track.tick(shot, reaction >= Reaction.HOLD and allowed)
+        steps = self._contract.action.steps
+        chunk = TimedChunk(
+            self._ticks, now_ns, now_ns + np.arange(steps, dtype=np.int64) * period_ns, delta,
+            reaction, shot.reasons, self._contract.action.frame, self._policy.checkpoint_hash,
+            self._contract.hash, INSTRUCTION,
+        )  # fmt: skip
+        self._pending.append((now_ns + s_to_ns(self._options.delays.expert_s), chunk))
+
+    def _act(self, shot: Snapshot, now_ns: int) -> tuple[NDArray[np.float64], Reaction]:
+        if shot.inputs is None or shot.features is None:
+            return np.zeros((self._contract.action.steps, 6)), max(shot.reaction, Reaction.HOLD)
+        inputs = shot.inputs
+        if self._options.sensor == 'absent':
+            inputs = replace(inputs, window_mask=np.zeros_like(inputs.window_mask))
+        sight = self._devices.commanded.sight(now_ns)
+        seed = self._seed * 100_003 + self._ticks
+        return self._policy.act(shot.features.tokens, inputs, sight, seed), shot.reaction
+
+    def _deliver(self) -> None:
+        while self._pending and self._pending[0][0] <= self._devices.now_ns:
+            self._path.on_chunk(self._pending.pop(0)[1])
+
+    # The end ---------------------------------------------------------------------------------------
+
+    def _ended(self) -> str:
+        """Say why the episode is over, '' while it is not."""
+        if self._judge.punctured:
+            return 'punctured the tissue'
+        if self._judge.held:
+            return 'success'
+        if self._path.gate.state is GateState.STOPPED:
+            causes = ', '.join(cause.kind for cause in self._path.gate.causes)
+            touched = ' beside the opening' if self._judge.rim_contact else ''
+            return f'stopped by the gate{touched}: {causes}'
+        return ''
+
+    def _result(self, reason: str) -> EpisodeResult:
+        track, judge = self._track, self._judge
+        entered = math.isfinite(track.entry_error_m)
+        return EpisodeResult(
+            self._seed, reason == 'success', reason,
+            max(self._devices.now_ns - EPOCH_NS - ENABLE_NS, 0) / NS, track.entry_error_m,
+            judge.depth_error_m if entered else math.nan, judge.max_force_n,
+            self._path.executor.splice.ratio, track.jerk_m_s3, track.holds,
+            track.ages(track.image_age_s), track.ages(track.feature_age_s),
+        )  # fmt: skip
+
+
+def _black(width: int, height: int) -> bytes:
+    from vla_sim.scene_cameras import encode_jpeg
+
+    return encode_jpeg(np.zeros((height, width, 3), np.uint8))

@@ -1,0 +1,142 @@
+"""Many episodes, side by side in processes, and what they say together.
+
+Called by `vla eval`. The same seeds and options give the same result, however many processes.
+Deliberately prints nothing: progress is told by a callback.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+import math
+import multiprocessing
+from typing import Any
+
+import numpy as np
+
+from vla_training.evaluation.episode import Episode, EpisodeResult
+from vla_training.evaluation.options import EvaluationOptions
+from vla_training.evaluation.policies import Policy
+
+MakePolicy = Callable[[], Policy]
+Progress = Callable[[EpisodeResult], None]
+_Z95 = 1.959964  # of a normal distribution, two-sided
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All episodes of one setting."""
+
+    options: EvaluationOptions
+    results: tuple[EpisodeResult, ...]  # by seed
+
+    @property
+    def successes(self) -> int:
+        """Episodes that succeeded."""
+        return sum(result.success for result in self.results)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the success rate."""
+        return wilson(self.successes, len(self.results))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: keys `episodes`, `successes`, `interval`, ... are stable."""
+        results = self.results
+        return {
+            'episodes': len(results),
+            'successes': self.successes,
+            'success_rate': self.successes / len(results),
+            'interval': list(self.interval),
+            'options': asdict(self.options),
+            'reasons': dict(Counter(result.reason for result in results).most_common()),
+            'entry_error_mm': _spread([1e3 * result.entry_error_m for result in results]),
+            'depth_error_mm': _spread([1e3 * abs(result.depth_error_m) for result in results]),
+            'peak_force_n': _spread([result.peak_force_n for result in results]),
+            'duration_s': _spread([r.duration_s for r in results if r.success]),
+            'splice_ratio': _spread([result.splice_ratio for result in results]),
+            'jerk_m_s3': _spread([result.jerk_m_s3 for result in results]),
+            'image_age_s': _spread([result.image_age_s[0] for result in results]),
+            'feature_age_s': _spread([result.feature_age_s[0] for result in results]),
+            'holds': sum(result.holds for result in results),
+            'results': [_plain(asdict(result)) for result in results],
+        }
+
+
+def evaluate(
+    make_policy: MakePolicy,
+    seeds: Sequence[int],
+    options: EvaluationOptions,
+    jobs: int = 1,
+    progress: Progress = lambda result: None,
+) -> Evaluation:
+    """Run one episode a seed. `make_policy` must be picklable when `jobs` is more than 1."""
+    found = []
+    for result in _results(make_policy, seeds, options, jobs):
+        progress(result)
+        found.append(result)
+    return Evaluation(options, tuple(sorted(found, key=lambda result: result.seed)))
+
+
+def wilson(successes: int, episodes: int) -> tuple[float, float]:
+    """95 % score interval of a rate (E. B. Wilson, J. Am. Stat. Assoc. 22, 1927)."""
+    if episodes < 1:
+        raise ValueError('no episodes')
+    rate, z2 = successes / episodes, _Z95**2
+    centre = rate + z2 / (2 * episodes)
+    half = _Z95 * math.sqrt(rate * (1 - rate) / episodes + z2 / (4 * episodes**2))
+    scale = 1 + z2 / episodes
+    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+
+
+def _results(
+    make_policy: MakePolicy, seeds: Sequence[int], options: EvaluationOptions, jobs: int
+) -> Iterator[EpisodeResult]:
+    if jobs <= 1:
+        policy = make_policy()
+        for seed in seeds:
+            yield run_one(seed, policy, options)
+        return
+    context = multiprocessing.get_context('spawn')
+    with context.Pool(min(jobs, len(seeds)), _start_worker, (make_policy,)) as pool:
+        yield from pool.imap_unordered(_work, [(seed, options) for seed in seeds])
+
+
+def run_one(seed: int, policy: Policy, options: EvaluationOptions) -> EpisodeResult:
+    """Run one episode."""
+    episode = Episode(seed, policy, options)
+    try:
+        return episode.run()
+    finally:
+        episode.close()
+
+
+_policy: Policy | None = None  # of a worker process
+
+
+def _start_worker(make_policy: MakePolicy) -> None:
+    global _policy
+    import torch
+
+    torch.set_num_threads(1)
+    _policy = make_policy()
+
+
+def _work(task: tuple[int, EvaluationOptions]) -> EpisodeResult:
+    assert _policy is not None
+    return run_one(task[0], _policy, task[1])
+
+
+def _spread(values: Sequence[float]) -> dict[str, float | None]:
+    """Median, 90th and 95th percentile of what is known."""
+    known = [value for value in values if math.isfinite(value)]
+    if not known:
+        return {'p50': None, 'p90': None, 'p95': None}
+    return {f'p{q}': round(float(np.percentile(known, q)), 5) for q in (50, 90, 95)}
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """NaN is no JSON."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in values.items()
+    }
