@@ -2,12 +2,15 @@
 
 Called by the robot driver, the simulator, the policy and `model_input`. All functions take arrays
 (..., 3) or (..., 4), float64, and are safe at every wrap: equal orientations give equal results up
-to the sign of a quaternion, which is made canonical (w >= 0). Deliberately no matrices and no
+to the sign of a quaternion, which is made canonical (w >= 0). A single rotation, which the control
+loops ask for, is computed in plain floats by `spatial`. Deliberately no matrices and no
 translations.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from vla_core import spatial
 
 Array = NDArray[np.float64]
 
@@ -22,6 +25,8 @@ def wrap_rad(angle_rad: ArrayLike) -> Array:
 def quat_normalize(quat_xyzw: ArrayLike) -> Array:
     """(..., 4) to unit length with w >= 0; ValueError where the length is 0 or not finite."""
     quat = np.asarray(quat_xyzw, np.float64)
+    if quat.ndim == 1:
+        return np.array(spatial.quat_normalize(quat.tolist()))
     length = np.linalg.norm(quat, axis=-1, keepdims=True)
     if not (np.isfinite(length).all() and (length > 1e-12).all()):
         raise ValueError('not a rotation: a quaternion of length 0 or not finite')
@@ -31,8 +36,11 @@ def quat_normalize(quat_xyzw: ArrayLike) -> Array:
 
 def quat_multiply(left_xyzw: ArrayLike, right_xyzw: ArrayLike) -> Array:
     """(..., 4) x (..., 4): first `right`, then `left`."""
-    x1, y1, z1, w1 = np.moveaxis(np.asarray(left_xyzw, np.float64), -1, 0)
-    x2, y2, z2, w2 = np.moveaxis(np.asarray(right_xyzw, np.float64), -1, 0)
+    left, right = np.asarray(left_xyzw, np.float64), np.asarray(right_xyzw, np.float64)
+    if left.ndim == right.ndim == 1:
+        return np.array(spatial.quat_multiply(left.tolist(), right.tolist()))
+    x1, y1, z1, w1 = np.moveaxis(left, -1, 0)
+    x2, y2, z2, w2 = np.moveaxis(right, -1, 0)
     product: Array = np.stack(
         [
             w1 * x2 + x1 * w2 + y1 * z2 - z1 * y2,
@@ -56,8 +64,10 @@ def euler_to_quat(abr_rad: ArrayLike) -> Array:
 
     Mobile (intrinsic) XYZ: R = Rx(a) Ry(b) Rz(r) (Meca500 programming manual, "Euler angles").
     """
-    half = np.asarray(abr_rad, np.float64) / 2
-    # The product of the three quaternions written out: the driver does this at every state.
+    abr = np.asarray(abr_rad, np.float64)
+    if abr.ndim == 1:
+        return np.array(spatial.euler_to_quat(abr.tolist()))
+    half = abr / 2
     (s1, s2, s3), (c1, c2, c3) = np.moveaxis(np.sin(half), -1, 0), np.moveaxis(np.cos(half), -1, 0)
     quat: Array = np.stack(
         [
@@ -76,7 +86,10 @@ def quat_to_euler(quat_xyzw: ArrayLike) -> Array:
 
     Where b is +-90 deg only a +- r is determined; r is 0 there.
     """
-    x, y, z, w = np.moveaxis(quat_normalize(quat_xyzw), -1, 0)
+    quat = np.asarray(quat_xyzw, np.float64)
+    if quat.ndim == 1:
+        return np.array(spatial.quat_to_euler(quat.tolist()))
+    x, y, z, w = np.moveaxis(quat_normalize(quat), -1, 0)
     # The products of the three quaternions split into two planes: (w + y, x + z) is turned by half
     # the sum of a and r and (w - y, x - z) by half their difference; the ratio of the lengths
     # gives b.
@@ -93,6 +106,8 @@ def quat_to_euler(quat_xyzw: ArrayLike) -> Array:
 def rotvec_to_quat(rotvec_rad: ArrayLike) -> Array:
     """Rotation vectors (..., 3) rad, of any length, to (..., 4) xyzw."""
     rotvec = np.asarray(rotvec_rad, np.float64)
+    if rotvec.ndim == 1:
+        return np.array(spatial.rotvec_to_quat(rotvec.tolist()))
     angle = np.linalg.norm(rotvec, axis=-1, keepdims=True)
     # sin(angle / 2) / angle, also at 0: np.sinc(x) is sin(pi x) / (pi x).
     factor = 0.5 * np.sinc(angle / (2 * np.pi))
@@ -101,7 +116,10 @@ def rotvec_to_quat(rotvec_rad: ArrayLike) -> Array:
 
 def quat_to_rotvec(quat_xyzw: ArrayLike) -> Array:
     """(..., 4) xyzw to the rotation vector (..., 3) rad, the short way: length <= pi."""
-    quat = quat_normalize(quat_xyzw)
+    quat = np.asarray(quat_xyzw, np.float64)
+    if quat.ndim == 1:
+        return np.array(spatial.quat_to_rotvec(quat.tolist()))
+    quat = quat_normalize(quat)
     sine = np.linalg.norm(quat[..., :3], axis=-1, keepdims=True)
     angle = 2 * np.arctan2(sine, quat[..., 3:])
     tiny = sine < 1e-12
@@ -122,9 +140,11 @@ def apply_rotvec(rotvec_rad: ArrayLike, quat_xyzw: ArrayLike) -> Array:
 
 def rotate(quat_xyzw: ArrayLike, vector: ArrayLike) -> Array:
     """Turn vectors (..., 3) by unit quaternions (..., 4)."""
-    quat = quat_normalize(quat_xyzw)
+    quat, point = np.asarray(quat_xyzw, np.float64), np.asarray(vector, np.float64)
+    if quat.ndim == point.ndim == 1:
+        return np.array(spatial.rotate(quat.tolist(), point.tolist()))
+    quat = quat_normalize(quat)
     axis, w = quat[..., :3], quat[..., 3:]
-    point = np.asarray(vector, np.float64)
     cross = 2 * np.cross(axis, point)
     turned: Array = point + w * cross + np.cross(axis, cross)
     return turned
