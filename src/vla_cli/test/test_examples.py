@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vla_training.simulation.judge import HOLD_S, Judge
 from vla_cli.examples.options import EpisodeOptions, INSERT
 from vla_cli.examples.run import Batch, check, generate, summary
 from vla_cli.main import main
@@ -18,6 +17,7 @@ from vla_data.samples.reader import SampleReader
 from vla_sim.expert import HOLD_ABOVE_TISSUE_M
 from vla_sim.lab import PHYSICS_STEP_S
 from vla_sim.shared import COLUMNS, WIDTH
+from vla_training.simulation.judge import HOLD_S, Judge
 
 LAUNCH = Path(__file__).resolve().parents[3] / 'launch' / 'config'
 CONTRACT = LAUNCH / 'contract' / 'insertion.yaml'

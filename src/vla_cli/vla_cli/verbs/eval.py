@@ -1,0 +1,138 @@
+"""Measure a policy in closed loop: insertions in the simulated lab, with the delays of a real one.
+
+Simulated time, deterministic: the same seeds and options give the same result. Pictures, sensor,
+robot, safety gate and chunk executor are those of the live system; the vision-language model's
+delay and rate are what you say. Success: the tip through the trocar, the gate never stopping the
+robot, then within 0.5 mm of the depth to hold for 1 s.
+"""
+
+import functools
+import json
+from pathlib import Path
+import sys
+import time
+
+from vla_cli import workspace
+from vla_cli.arguments import Parser, positive, say
+from vla_core.errors import VlaError
+
+POLICIES = ('scripted', 'hold')
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add the options of this verb."""
+    who = parser.add_mutually_exclusive_group(required=True)
+    who.add_argument('--checkpoint', type=Path, metavar='DIR', help='the policy')
+    who.add_argument(
+        '--policy', choices=POLICIES, help='the demonstrator that knows the truth, or no motion'
+    )
+    parser.add_argument(
+        '--seeds', type=seed_range, default=range(1000, 1020), metavar='A-B',
+        help='scenes, one episode each (1000-1019); demonstrations must not have seen them',
+    )  # fmt: skip
+    parser.add_argument(
+        '--vlm-delay-ms', type=float, default=381.0, metavar='MS', help='(%(default)s)'
+    )
+    parser.add_argument('--vlm-hz', type=positive, default=2.6, metavar='HZ', help='(%(default)s)')
+    parser.add_argument(
+        '--images', default='normal', choices=('normal', 'black', 'frozen'),
+        help='black pictures, or features frozen at the first ones (%(default)s)',
+    )  # fmt: skip
+    parser.add_argument(
+        '--sensor', default='normal', choices=('normal', 'absent'), help='(%(default)s)'
+    )
+    parser.add_argument(
+        '--camera-jitter', type=float, default=1.0, metavar='X',
+        help="times the training's jitter of the cameras' poses (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        '--executor', default='latest', choices=('latest', 'ensemble'), help='(%(default)s)'
+    )
+    parser.add_argument(
+        '--limit', type=positive, default=25.0, metavar='S', help='of an episode (%(default)s)'
+    )
+    parser.add_argument('--jobs', type=int, default=1, metavar='N', help='processes (%(default)s)')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write the result there')
+
+
+def run(args) -> int:
+    """Evaluate, print, write."""
+    if args.json is not None and not args.json.absolute().parent.is_dir():
+        raise VlaError(f'--json {args.json}: the folder {args.json.parent} does not exist')
+    from vla_training.evaluation.evaluate import evaluate
+
+    began_s, done = time.monotonic(), [0]
+
+    def progress(result) -> None:
+        done[0] += 1
+        sys.stderr.write(f'{done[0]}/{len(args.seeds)}  seed {result.seed}: {result.reason}\n')
+
+    found = evaluate(_maker(args), args.seeds, _options(args), args.jobs, progress)
+    data = found.to_dict() | {
+        'policy': args.policy or str(args.checkpoint), 'seeds': [args.seeds[0], args.seeds[-1]],
+        'wall_s': round(time.monotonic() - began_s, 1),
+    }  # fmt: skip
+    if args.json is not None:
+        args.json.write_text(json.dumps(data, indent=1) + '\n')
+    say(_lines(data))
+    return 0
+
+
+def seed_range(text: str) -> range:
+    """`1000-1099`, or one seed."""
+    first, _, last = text.partition('-')
+    try:
+        seeds = range(int(first), int(last or first) + 1)
+    except ValueError:
+        seeds = range(0)
+    if not seeds:
+        raise VlaError(f'--seeds {text}: expected a range such as 1000-1099')
+    return seeds
+
+
+def _options(args):
+    from vla_training.evaluation.options import Delays, EvaluationOptions
+
+    try:
+        return EvaluationOptions(
+            Delays(args.vlm_delay_ms / 1e3, args.vlm_hz), args.images, args.sensor,
+            args.camera_jitter, args.executor, args.limit,
+        )  # fmt: skip
+    except ValueError as error:
+        raise VlaError(str(error)) from error
+
+
+def _maker(args):
+    import numpy as np
+
+    from vla_policy.checkpoint import read_manifest
+    from vla_training.evaluation import policies
+
+    if args.checkpoint is not None:
+        read_manifest(args.checkpoint)  # its faults are told before processes start
+        return functools.partial(policies.CheckpointPolicy, args.checkpoint)
+    contract = workspace.default_contract()
+    if args.policy == 'scripted':
+        return functools.partial(policies.ScriptedPolicy, contract)
+    return functools.partial(policies.ConstantPolicy, contract, np.zeros((8, 6)))
+
+
+def _lines(data: dict) -> str:
+    low, high = data['interval']
+    rows = [
+        f'{data["successes"]} of {data["episodes"]} insertions succeeded: '
+        f'{100 * data["success_rate"]:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f})',
+    ]
+    rows += [f'  {count:4d}  {reason}' for reason, count in data['reasons'].items()]
+    for key, what in (
+        ('entry_error_mm', 'tip off the axis at the opening, mm'),
+        ('depth_error_mm', 'depth error at the end, mm'),
+        ('peak_force_n', 'peak force, N'),
+        ('duration_s', 'duration of successes, s'),
+        ('splice_ratio', 'splice ratio'),
+        ('image_age_s', 'image age at the tick, s'),
+    ):
+        values = [data[key][q] for q in ('p50', 'p90', 'p95')]
+        if None not in values:
+            rows.append(f'  {what}: p50 {values[0]:.3g}, p90 {values[1]:.3g}, p95 {values[2]:.3g}')
+    return '\n'.join(rows)

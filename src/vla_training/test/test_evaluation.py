@@ -1,0 +1,80 @@
+"""Closed-loop evaluation: who can insert succeeds, who cannot fails, and time is told truly."""
+
+import functools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vla_training.evaluation.evaluate import evaluate, Evaluation, run_one, wilson
+from vla_training.evaluation.options import Delays, EvaluationOptions
+from vla_training.evaluation.policies import ConstantPolicy, ScriptedPolicy
+
+CONTRACT = Path(__file__).resolve().parents[3] / 'launch/config/contract/insertion.yaml'
+SCRIPTED = functools.partial(ScriptedPolicy, CONTRACT)
+HOLD = functools.partial(ConstantPolicy, CONTRACT, np.zeros((8, 6)))
+
+
+@pytest.fixture(scope='module')
+def scripted():
+    return evaluate(SCRIPTED, range(1000, 1002), EvaluationOptions())
+
+
+def test_the_scripted_expert_inserts_and_holds_the_depth(scripted):
+    assert scripted.successes == 2
+    for result in scripted.results:
+        assert result.entry_error_m < 0.0003 and abs(result.depth_error_m) < 0.0005
+        assert 5 < result.duration_s < 25 and 0.1 < result.peak_force_n < 1.0
+
+
+def test_who_does_not_move_runs_out_of_time():
+    result = run_one(1000, HOLD(), EvaluationOptions(limit_s=2.0))
+    assert not result.success and result.reason == 'time-out'
+    assert np.isnan(result.entry_error_m) and result.duration_s == pytest.approx(2.0, abs=0.01)
+
+
+def test_who_drives_past_the_opening_is_stopped_by_the_gate_or_never_enters():
+    chunk = np.zeros((8, 6))
+    chunk[:, 2] = -0.002  # straight down, 20 mm/s
+    result = run_one(1000, ConstantPolicy(CONTRACT, chunk), EvaluationOptions(limit_s=8.0))
+    assert not result.success
+
+
+def test_features_are_as_old_as_the_latency_model_says():
+    """One pass every 0.385 s, 0.381 s long, of pictures up to 0.25 s old."""
+    options = EvaluationOptions(Delays(0.381, 2.6), limit_s=3.0)
+    late = run_one(1000, SCRIPTED(), options)
+    assert 0.1 < late.feature_age_s[0] < 0.3 and late.feature_age_s[1] < 0.42
+    assert 0.5 < late.image_age_s[0] < 0.85 and late.image_age_s[1] < 1.1
+    prompt = run_one(1000, SCRIPTED(), EvaluationOptions(Delays(0.0, 10.0), limit_s=3.0))
+    assert prompt.image_age_s[0] < 0.3
+
+
+def test_features_older_than_the_hold_limit_let_the_robot_hold():
+    result = run_one(1000, SCRIPTED(), EvaluationOptions(Delays(1.6, 0.6), limit_s=4.0))
+    assert result.holds > 10 and not result.success
+
+
+def test_the_same_seed_gives_the_same_result(scripted):
+    again = run_one(1001, SCRIPTED(), EvaluationOptions())
+    assert again == scripted.results[1]
+
+
+def test_wilson_intervals_are_those_of_the_textbook():
+    assert wilson(190, 200) == pytest.approx((0.9104, 0.9726), abs=2e-4)
+    assert wilson(0, 50)[0] == 0.0 and wilson(0, 50)[1] == pytest.approx(0.0714, abs=1e-4)
+    assert wilson(50, 50)[1] == 1.0
+    with pytest.raises(ValueError, match='no episodes'):
+        wilson(0, 0)
+
+
+def test_the_result_is_json_with_the_promised_keys(scripted):
+    text = json.dumps(scripted.to_dict(), allow_nan=False)
+    data = json.loads(text)
+    assert data['episodes'] == 2 and data['successes'] == 2 and len(data['interval']) == 2
+    assert data['reasons'] == {'success': 2}
+    held = Evaluation(
+        EvaluationOptions(), (run_one(1000, HOLD(), EvaluationOptions(limit_s=1.5)),)
+    )
+    assert json.loads(json.dumps(held.to_dict(), allow_nan=False))['entry_error_mm']['p50'] is None
