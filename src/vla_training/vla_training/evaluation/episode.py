@@ -150,7 +150,7 @@ class Episode:
             self._buffers.set_joints(known.stamp_ns, known.joint_rad)
             self._buffers.set_pose(known.stamp_ns, known.position_m, known.quat_xyzw)
 
-    # The slow side ---------------------------------------------------------------------------------
+    # The slow side -------------------------------------------------------------------------------
 
     def _look(self) -> None:
         """Begin a pass when it is due, and hand over those that are done."""
@@ -188,7 +188,7 @@ class Episode:
             )
         )  # fmt: skip
 
-    # The fast side ---------------------------------------------------------------------------------
+    # The fast side -------------------------------------------------------------------------------
 
     def _tick(self) -> None:
         now_ns, period_ns = self._devices.now_ns, self._contract.action.period_ns
@@ -219,7 +219,7 @@ class Episode:
         while self._pending and self._pending[0][0] <= self._devices.now_ns:
             self._path.on_chunk(self._pending.pop(0)[1])
 
-    # The end ---------------------------------------------------------------------------------------
+    # The end -------------------------------------------------------------------------------------
 
     def _ended(self) -> str:
         """Say why the episode is over, '' while it is not."""

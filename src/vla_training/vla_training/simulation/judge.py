@@ -1,6 +1,7 @@
 """Whether an insertion succeeded, by the truth that only the simulator knows.
 
-Headless generation and evaluation ask it after every physics step. Deliberately no opinion of the policy's.
+Headless generation and evaluation ask it after every physics step. Deliberately no opinion of the
+policy's.
 """
 
 from typing import Any
