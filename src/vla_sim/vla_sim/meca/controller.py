@@ -12,13 +12,14 @@ programs.
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vla_sim.meca.codes import Code
 from vla_sim.meca.frames import Frames
-from vla_sim.meca.motions import Arm, Motion, MotionError, VelocityMove
+from vla_sim.meca.motions import Arm, Motion, MotionError, NO_SPEED, VelocityMove
 from vla_sim.meca.protocol import Command, message
 
 Array = NDArray[np.float64]
@@ -50,8 +51,7 @@ class Settings:
     frames: Frames = field(default_factory=Frames)
 
 
-@dataclass(frozen=True)
-class Status:
+class Status(NamedTuple):
     """The flags of GetStatusRobot."""
 
     activated: bool
@@ -296,7 +296,7 @@ class Controller:
             self._pending = None
             then()
         if self._active is None and not self.arm.at_rest:
-            self.arm.drive(np.zeros(6), dt_s)
+            self.arm.drive(NO_SPEED, dt_s)
         else:
             self._advance(dt_s)
         self._report()

@@ -8,6 +8,7 @@ of the wire and no errors but those of a path.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+import math
 from typing import Protocol
 
 import numpy as np
@@ -25,9 +26,12 @@ MARGIN_RAD = float(np.radians(0.05))  # a velocity move halts this far before a 
 SINGULAR = 0.01  # least singular value of the Jacobian, at a lever of LEVER_M
 LEVER_M = 0.1
 STILL_RAD_S = 1e-9
+NO_SPEED = np.zeros(6)
 # Cartesian acceleration at 100 %.
 CART_MAX_M_S2 = 5.0
 CART_MAX_RAD_S2 = 50.0
+_LOW, _HIGH = kin.JOINT_MIN_RAD.tolist(), kin.JOINT_MAX_RAD.tolist()
+_SPEEDS, _ACCELERATIONS = kin.JOINT_MAX_RAD_S.tolist(), JOINT_MAX_RAD_S2.tolist()
 _CLOSED_SAMPLES, _PATH_SAMPLES = 129, 49
 _JUMP_RAD = 0.3  # between two samples of a line: the arm would have to flip
 
@@ -52,39 +56,40 @@ class Arm:
     @property
     def at_rest(self) -> bool:
         """Whether nothing is commanded to move."""
-        return bool(np.abs(self.joint_rad_s).max() <= STILL_RAD_S)
+        return max(map(abs, self.joint_rad_s.tolist())) <= STILL_RAD_S
 
     def drive(self, wanted_rad_s: Array, dt_s: float) -> None:
         """Move on by dt_s with joint speeds (6,) as near to `wanted_rad_s` as the limits allow.
 
         The direction of the wanted speeds is kept; a joint halts before its limit, and with it
-        all of them.
+        all of them. In plain floats: it runs at every physics step.
         """
-        share = float((np.abs(wanted_rad_s) / (self.speed_share * kin.JOINT_MAX_RAD_S)).max())
-        wanted = wanted_rad_s / max(1.0, share)
-        reach = self._limit_share(wanted, dt_s)
-        change = wanted * reach - self.joint_rad_s
-        step = self.acceleration_share * JOINT_MAX_RAD_S2 * dt_s
-        self.joint_rad_s = self.joint_rad_s + change / max(
-            1.0, float((np.abs(change) / step).max())
-        )
-        if reach == 0.0 and np.abs(self.joint_rad_s).max() < 1e-6:
-            self.joint_rad_s = np.zeros(6)
-        moved = self.joint_rad + self.joint_rad_s * dt_s
-        self.joint_rad = np.clip(moved, kin.JOINT_MIN_RAD, kin.JOINT_MAX_RAD)
+        joint_rad, speeds = self.joint_rad.tolist(), self.joint_rad_s.tolist()
+        wanted = wanted_rad_s.tolist()
+        share = max(abs(w) / (self.speed_share * most) for w, most in zip(wanted, _SPEEDS))
+        wanted = [w / max(1.0, share) for w in wanted]
+        reach = self._limit_share(wanted, joint_rad, dt_s)
+        changes = [w * reach - now for w, now in zip(wanted, speeds)]
+        steps = [self.acceleration_share * most * dt_s for most in _ACCELERATIONS]
+        slower = max(1.0, max(abs(change) / step for change, step in zip(changes, steps)))
+        speeds = [now + change / slower for now, change in zip(speeds, changes)]
+        if reach == 0.0 and max(map(abs, speeds)) < 1e-6:
+            speeds = [0.0] * 6
+        self.joint_rad_s = np.array(speeds)
+        self.joint_rad = np.array([
+            min(max(now + speed * dt_s, low), high)
+            for now, speed, low, high in zip(joint_rad, speeds, _LOW, _HIGH)
+        ])  # fmt: skip
 
-    def _limit_share(self, wanted: Array, dt_s: float) -> float:
+    def _limit_share(self, wanted: list[float], joint_rad: list[float], dt_s: float) -> float:
         """Share of the wanted speeds from which every joint can still stop before its limit."""
-        room = np.where(
-            wanted > 0, kin.JOINT_MAX_RAD - self.joint_rad, self.joint_rad - kin.JOINT_MIN_RAD
-        )
-        room = np.maximum(room - MARGIN_RAD, 0.0)
-        stop = np.sqrt(2 * self.acceleration_share * JOINT_MAX_RAD_S2 * room)
-        fastest = np.minimum(stop, room / dt_s)
-        moving = np.abs(wanted) > STILL_RAD_S
-        if not moving.any():
-            return 1.0
-        return float(min(1.0, (fastest[moving] / np.abs(wanted[moving])).min()))
+        share = 1.0
+        for w, now, low, high, most in zip(wanted, joint_rad, _LOW, _HIGH, _ACCELERATIONS):
+            if abs(w) > STILL_RAD_S:
+                room = max((high - now if w > 0 else now - low) - MARGIN_RAD, 0.0)
+                stop = math.sqrt(2 * self.acceleration_share * most * room)
+                share = min(share, min(stop, room / dt_s) / abs(w))
+        return share
 
 
 class Motion(Protocol):
@@ -270,10 +275,23 @@ def solve(frames: Frames, pose: Pose, near: Array) -> Array:
 
 def twist_to_joints(jacobian: Array, twist: Array) -> Array | None:
     """Joint speeds (6,) of a twist (6,), None where the arm is singular."""
-    scaled = np.concatenate([jacobian[:3], jacobian[3:] * LEVER_M])
-    if np.linalg.svd(scaled, compute_uv=False)[-1] < SINGULAR * LEVER_M:
+    try:
+        inverse = np.linalg.inv(jacobian)
+    except np.linalg.LinAlgError:
         return None
-    return np.linalg.solve(jacobian, twist)
+    # The least singular value is no less than one over the inverse's Frobenius norm, which costs
+    # a tenth: the values themselves are asked for near a singularity only.
+    linear, angular = inverse[:, :3], inverse[:, 3:] / LEVER_M
+    norm = math.sqrt(float((linear * linear).sum() + (angular * angular).sum()))
+    if norm * SINGULAR * LEVER_M > 1.0 and _least_singular(jacobian) < SINGULAR * LEVER_M:
+        return None
+    speeds: Array = inverse @ twist
+    return speeds
+
+
+def _least_singular(jacobian: Array) -> float:
+    scaled = np.concatenate([jacobian[:3], jacobian[3:] * LEVER_M])
+    return float(np.linalg.svd(scaled, compute_uv=False)[-1])
 
 
 def _over_limit(joint_rad: Array) -> str:
@@ -311,7 +329,7 @@ class VelocityMove:
         """Move on; a hold ends it."""
         self._left_s = 0.0 if hold else self._left_s - dt_s
         wanted = self._speeds(arm) if self._left_s > -1e-9 and not hold else None
-        arm.drive(np.zeros(6) if wanted is None else wanted, dt_s)
+        arm.drive(NO_SPEED if wanted is None else wanted, dt_s)
         return self._left_s <= 1e-9 and arm.at_rest
 
 

@@ -151,10 +151,11 @@ def _move_twist(robot: Controller, frame_of: Callable[[Arm, Frames], Array], twi
         robot.set_velocity(lambda _: np.zeros(6))
         return
 
+    parts = twist.reshape(2, 3).T.copy()  # linear and angular in columns
+
     def speeds(arm: Arm) -> Array | None:
         frames = robot.settings.frames  # now, for one may still be on its way in the queue
-        rotation = frame_of(arm, frames)
-        in_base = np.concatenate([rotation @ twist[:3], rotation @ twist[3:]])
+        in_base = (frame_of(arm, frames) @ parts).T.ravel()
         return twist_to_joints(frames.jacobian(arm.joint_rad), in_base)
 
     robot.set_velocity(speeds)
