@@ -62,13 +62,13 @@ class CommandedLab:
 
     def sight(self, stamp_ns: int) -> Sight:
         """What the scripted expert is shown now."""
-        position, rotation = self.lab.tcp_pose()
-        scene = self.lab.scene
+        lab = self.lab
+        position, rotation = lab.tcp_pose()
         return Sight(
             stamp_ns=stamp_ns,
             tip_m=position,
             tip_xyzw=euler_to_quat(kin.euler_rad(rotation)),
-            opening_m=scene.opening_m,
-            trocar_xyzw=euler_to_quat(kin.euler_rad(scene.trocar_rotation)),
-            tissue_depth_m=scene.tissue_depth_m,
+            opening_m=lab.opening_m,
+            trocar_xyzw=euler_to_quat(kin.euler_rad(lab.trocar_rotation)),
+            tissue_depth_m=lab.scene.tissue_depth_m,
         )

@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_core.arms import meca500 as kin
+from vla_core.rotation import rotate, rotvec_to_quat
 from vla_sim import mjcf_arm, mjcf_lab
 from vla_sim import scene as sc
 from vla_sim.engine import mujoco
 from vla_sim.expert import Expert, Setpoint
+from vla_sim.eye_motion import EyeMotion
 from vla_sim.oct_signal import OctSignal
 from vla_sim.renderer import LabRenderer
 from vla_sim.shared import COLUMNS
@@ -54,8 +56,11 @@ class Lab:
         width: int = 640,
         height: int = 360,
         ranges: sc.SceneRanges = sc.DEFAULT_RANGES,
+        moving: bool = False,
     ) -> None:
+        """`moving`: the eye moves, see `eye_motion`."""
         self._size = (width, height)
+        self._moving = moving
         self._ranges = ranges
         self._renderer: LabRenderer | None = None
         self.model = mjcf_lab.compile_model(width, height)
@@ -85,9 +90,13 @@ class Lab:
         self._script_start_s = script_start_s
         self._tissue = Tissue(self.scene)
         self._contact = Contact(FAR_M, Surface.NOTHING, 0.0)
-        self._to_trocar = self.scene.trocar_rotation.T.copy()
+        self._motion = EyeMotion(seed) if self._moving else None
+        self.opening_m, self.trocar_rotation = self.scene.opening_m, self.scene.trocar_rotation
+        self._to_trocar = self.trocar_rotation.T.copy()
         mujoco.mj_resetData(self.model, self.data)
         self._applier.apply(self.data, self.scene)
+        if self._motion is not None:
+            self._move_eye(self._motion)
         start = (
             self.setpoint().joint_rad if joint_rad is None else np.asarray(joint_rad, dtype=float)
         )
@@ -109,11 +118,26 @@ class Lab:
     def step(self, steps: int = 1) -> None:
         """Advance the physics by `steps` x PHYSICS_STEP_S."""
         for _ in range(steps):
+            if self._motion is not None:
+                self._move_eye(self._motion)
             mujoco.mj_step(self.model, self.data)
             self._steps += 1
             # mj_step leaves the kinematics one step behind qpos.
             mujoco.mj_kinematics(self.model, self.data)
             self._feel()
+
+    def _move_eye(self, motion: EyeMotion) -> None:
+        """Put phantom, opening and trocar frame where they are after the coming step."""
+        offset_m, turn_rad = motion.at(self.time_s + PHYSICS_STEP_S)
+        turn = rotate(rotvec_to_quat(turn_rad), np.eye(3)).T
+        rotation = turn @ self.scene.phantom_rotation
+        centre_m = self.scene.phantom_position_m + offset_m
+        quat = np.empty(4)
+        mujoco.mju_mat2Quat(quat, rotation.ravel())
+        self._applier.place_phantom(self.data, centre_m, quat)
+        self.opening_m = centre_m + turn @ (self.scene.opening_m - self.scene.phantom_position_m)
+        self.trocar_rotation = turn @ self.scene.trocar_rotation
+        self._to_trocar = self.trocar_rotation.T
 
     def drive(self, joint_rad: Array, joint_rad_s: Array) -> None:
         """Advance by one physics step with these joints (6,) rad and speeds (6,) commanded."""
@@ -141,7 +165,7 @@ class Lab:
     def _feel(self) -> None:
         """Update the needle's contact and put its force on the arm for the next step."""
         tip, along = self._tip_position, self._tip_matrix[2::3]
-        local = (self._to_trocar @ (tip - self.scene.opening_m)).tolist()
+        local = (self._to_trocar @ (tip - self.opening_m)).tolist()
         local_along = (self._to_trocar @ along).tolist()
         previous = local[2] if self._previous_depth is None else self._previous_depth
         self._previous_depth = local[2]

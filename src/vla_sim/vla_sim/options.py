@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from vla_core.errors import closest, ConfigError, VlaError
 from vla_core.wire.oct_force import MAX_RECORDS
+from vla_sim.eye_motion import VARIANTS
 from vla_sim.faults import Fault, KINDS, parse_fault, TARGETS
 
 DEVICES = ('robot', 'cameras', 'sensor')
@@ -48,6 +49,7 @@ class SimOptions:
     stats_file: str | None = None
     seconds: float | None = None
     motion: str | None = None  # None: 'script' with `only`, else 'commanded'
+    eye: str = 'still'  # of eye_motion.VARIANTS
     faults: tuple[Fault, ...] = ()
 
     @property
@@ -119,6 +121,7 @@ _CHOICES = (
         ('commanded', 'script'),
         'the arm obeys the Meca500 ports, or follows the script (default with --only)',
     ),
+    ('eye', VARIANTS, 'still, or moving: it drifts, turns a little, now and then jumps'),
     ('variant', ('a', 'b'), 'sensor datagrams: a = count and records, b = one bare record'),
     ('camera-names', ('new', 'old'), 'camera strings of the newer or the older sender'),
     (
@@ -222,5 +225,7 @@ def _check(options: SimOptions) -> None:
         raise UsageError(
             '--motion commanded needs the robot: leave out --only, or use --only robot'
         )
+    if options.eye == 'moving' and not options.commanded:
+        raise UsageError('--eye moving needs a commanded arm: the script does not follow an eye')
     if options.seconds is not None and options.seconds <= 0:
         raise ConfigError('', '--seconds', options.seconds, 'expected a time above 0')

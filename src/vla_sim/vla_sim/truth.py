@@ -70,13 +70,6 @@ class TruthPublisher:
         """Bind the port, if it is not 0; DeviceError with one clear line if it is taken."""
         self._shared, self._world = shared, world
         self._start_ns = self._index = 0
-        scene = world.lab.scene
-        self._fixed = {
-            'opening_m': scene.opening_m.tolist(),
-            'axis': scene.axis.tolist(),
-            'trocar_quat': _quat(scene.trocar_rotation),
-            'tissue_depth_m': scene.tissue_depth_m,
-        }
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         if options.truth_port:
             self._context = zmq.Context()
@@ -107,7 +100,10 @@ class TruthPublisher:
             joint_rad=joint_rad.tolist(),
             joint_rad_s=joint_rad_s.tolist(),
             tip_speed_m_s=speed,
-            **self._fixed,
+            opening_m=lab.opening_m.tolist(),
+            axis=lab.trocar_rotation[:, 2].tolist(),
+            trocar_quat=_quat(lab.trocar_rotation),
+            tissue_depth_m=lab.scene.tissue_depth_m,
             **_needle(lab),
             commanded_speed_m_s=speed
             if robot is None

@@ -44,7 +44,9 @@ class World:
     def __init__(self, options: SimOptions, shared: SharedState) -> None:
         self._options = options
         self._shared = shared
-        self.lab = Lab(options.seed, options.width, options.height)
+        self.lab = Lab(
+            options.seed, options.width, options.height, moving=options.eye == 'moving'
+        )
         self.meca: MecaServer | None = None
         if options.commanded:
             self.meca = MecaServer(

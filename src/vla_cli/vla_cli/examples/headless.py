@@ -60,7 +60,7 @@ class HeadlessEpisode:
         start_ns = self._started_ns - WARM_UP_NS
         lab = sim.LabOptions(
             options.seed, options.width, options.height, options.camera_rate,
-            contract.sensor.rate_hz,
+            contract.sensor.rate_hz, eye=options.eye,
         )  # fmt: skip
         self._devices = sim.SimulatedDevices(lab, start_ns)
         self._messages = msg.EpisodeMessages(contract)
@@ -98,7 +98,8 @@ class HeadlessEpisode:
             task=TASKS[options.task],
             operator='scripted',
             source='headless',
-            tags=('disturbed',) if options.noise else (),
+            tags=(*(['disturbed'] if options.noise else []),
+                  *(['moving'] if options.eye == 'moving' else [])),  # fmt: skip
             started_ns=self._started_ns,
         )
 

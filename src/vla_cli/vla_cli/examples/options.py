@@ -19,6 +19,7 @@ class EpisodeOptions:
     height: int = 360
     camera_rate: float = 5.0  # triggers a second
     seconds: float | None = None  # end after this; None: LIMIT_S
+    eye: str = 'still'  # or moving, see vla_sim.eye_motion
 
     @property
     def limit_s(self) -> float:

@@ -36,7 +36,8 @@ class Batch:
 
     def names(self) -> list[str]:
         """Folder of each episode."""
-        kind = self.first.task + ('_disturbed' if self.first.noise else '')
+        kind = self.first.task + ('_moving' if self.first.eye == 'moving' else '')
+        kind += '_disturbed' if self.first.noise else ''
         return [f'{kind}_{self.first.seed + number:06d}' for number in range(self.count)]
 
 

@@ -35,6 +35,10 @@ def add_arguments(parser: Parser) -> None:
     )
     parser.add_argument('--vlm-hz', type=positive, default=2.6, metavar='HZ', help='(%(default)s)')
     parser.add_argument(
+        '--task', default='still', choices=('still', 'moving'),
+        help='whether the eye moves: it drifts, turns and now and then jumps (%(default)s)',
+    )  # fmt: skip
+    parser.add_argument(
         '--images', default='normal', choices=('normal', 'black', 'frozen'),
         help='black pictures, or features frozen at the first ones (%(default)s)',
     )  # fmt: skip
@@ -95,7 +99,7 @@ def _options(args):
 
     try:
         return EvaluationOptions(
-            Delays(args.vlm_delay_ms / 1e3, args.vlm_hz), args.images, args.sensor,
+            Delays(args.vlm_delay_ms / 1e3, args.vlm_hz), args.task, args.images, args.sensor,
             args.camera_jitter, args.executor, args.limit,
         )  # fmt: skip
     except ValueError as error:

@@ -15,6 +15,7 @@ import time
 from vla_cli.arguments import Parser, positive, say, UsageError
 from vla_cli.examples.options import EpisodeOptions, TASKS
 from vla_core.errors import VlaError
+from vla_sim.eye_motion import VARIANTS
 
 HEADLESS_ONLY = ('task', 'noise', 'seconds', 'jobs', 'contract', 'calibration')
 _DEFAULT = EpisodeOptions()
@@ -32,6 +33,7 @@ def build_parser() -> Parser:
     for name, kind in (('width', int), ('height', int), ('camera-rate', float)):
         default = getattr(_DEFAULT, name.replace('-', '_'))
         add(f'--{name}', type=kind, default=default, help='of the pictures (%(default)s)')
+    add('--eye', choices=VARIANTS, default=_DEFAULT.eye, help='does it move? (%(default)s)')
     group = parser.add_argument_group('headless only')
     add = group.add_argument
     add('--task', choices=tuple(TASKS), help='what is done (insert)')
@@ -78,7 +80,7 @@ def _headless(args) -> int:
 
     options = EpisodeOptions(
         args.seed, args.task or 'insert', bool(args.noise), args.width, args.height,
-        args.camera_rate, args.seconds,
+        args.camera_rate, args.seconds, args.eye,
     )  # fmt: skip
     contract = args.contract or workspace.shipped('config/contract/insertion.yaml')
     manifest = workspace.shipped('config/recorder/manifest.yaml')
@@ -111,4 +113,5 @@ def _live(args) -> int:
     except OSError as error:
         raise VlaError(f'{args.out}: cannot be made ({error.strerror})') from error
     words = f'--seed {args.seed} --width {args.width} --height {args.height}'
-    return live.record(args.out, args.record, f'{words} --camera-rate {args.camera_rate:g}')
+    words += f' --camera-rate {args.camera_rate:g} --eye {args.eye}'
+    return live.record(args.out, args.record, words)

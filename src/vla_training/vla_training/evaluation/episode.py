@@ -70,7 +70,7 @@ class Episode:
         )
         lab = LabOptions(
             seed, options.width, options.height, sensor_rate_hz=self._contract.sensor.rate_hz,
-            ranges=ranges,
+            ranges=ranges, eye=options.task,
         )  # fmt: skip
         self._devices = SimulatedDevices(lab, EPOCH_NS)
         self._judge = Judge(self._devices.lab.scene.tissue_depth_m)

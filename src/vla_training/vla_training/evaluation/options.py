@@ -6,6 +6,8 @@ Read from the command line by `vla eval` and written into its result. Deliberate
 from dataclasses import dataclass
 from typing import Literal
 
+from vla_sim.eye_motion import VARIANTS
+
 INSTRUCTION = 'insert the needle into the trocar'
 
 Images = Literal['normal', 'black', 'frozen']
@@ -32,6 +34,7 @@ class EvaluationOptions:
     """One setting of the closed loop; everything random follows from an episode's seed."""
 
     delays: Delays = Delays()
+    task: Literal['still', 'moving'] = 'still'  # what the eye does, see vla_sim.eye_motion
     images: Images = 'normal'
     sensor: Sensor = 'normal'
     camera_jitter: float = 1.0  # times the jitter of training
@@ -41,6 +44,8 @@ class EvaluationOptions:
     height: int = 360
 
     def __post_init__(self) -> None:
+        if self.task not in VARIANTS:
+            raise ValueError(f'task {self.task!r}: expected {" or ".join(VARIANTS)}')
         if self.images not in IMAGES or self.sensor not in SENSORS:
             raise ValueError(f'images {self.images!r}, sensor {self.sensor!r} are not known')
         if self.camera_jitter < 0 or self.limit_s <= 0:

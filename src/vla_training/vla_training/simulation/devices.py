@@ -75,13 +75,17 @@ class LabOptions:
     camera_rate_hz: float = 5.0  # triggers
     sensor_rate_hz: float = 650.0
     ranges: SceneRanges = DEFAULT_RANGES
+    eye: str = 'still'  # of vla_sim.eye_motion.VARIANTS
 
 
 class SimulatedDevices:
     """One scene with robot, cameras and sensor; single-threaded. Use `close`."""
 
     def __init__(self, options: LabOptions, start_ns: int) -> None:
-        self.lab = Lab(options.seed, options.width, options.height, options.ranges)
+        self.lab = Lab(
+            options.seed, options.width, options.height, options.ranges,
+            moving=options.eye == 'moving',
+        )  # fmt: skip
         self._cameras: SceneCameras | None = None
         self.commanded = CommandedLab(self.lab, Controller(self.lab.joint_rad), options.seed)
         self.commanded.recover(TOOL_TIP_M, VELOCITY_TIMEOUT_S)
