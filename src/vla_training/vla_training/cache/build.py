@@ -24,6 +24,7 @@ from vla_training.cache.encoding import Encoded, Encoder, SetEncoder
 from vla_training.cache.identity import EncoderIdentity, identity_of
 from vla_training.cache.image_sets import expected_sets
 from vla_training.cache.store import FeatureCache, folder_bytes, ShardWriter, SizeLimit, WriteLock
+from vla_training.data.prepared import prepare
 
 _LOOK_S = 0.5
 
@@ -131,16 +132,18 @@ class _Worker:
         import torch
 
         torch.set_num_threads(order.threads)
-        contract = read_manifest(order.checkpoint).contract
+        self._contract = read_manifest(order.checkpoint).contract
         model = encoder or load_vlm(order.checkpoint, device, identity.dtype)
         self._cache = FeatureCache(order.out, identity)
-        self._encode = SetEncoder(model, self._cache, contract)
+        self._encode = SetEncoder(model, self._cache, self._contract)
         self._limit, self._done = SizeLimit(order.out, order.max_bytes), done
 
     def episode(self, path: Path) -> Encoded:
         writer = ShardWriter(self._cache, self._limit.check)
         with open_bag(path) as bag:
-            return self._encode.episode(bag, writer, self._done)
+            result = self._encode.episode(bag, writer, self._done)
+        prepare(path, self._cache.root, self._contract, self._limit.check)
+        return result
 
 
 _worker: _Worker | None = None  # of a pool's process

@@ -116,6 +116,7 @@ class SizeLimit:
 
     def check(self, more_bytes: int) -> None:
         """Raise VlaError where `more_bytes` would exceed the limit, or fill the disk."""
+        self._root.mkdir(parents=True, exist_ok=True)
         present = folder_bytes(self._root)
         if present + more_bytes > self._max_bytes:
             raise VlaError(

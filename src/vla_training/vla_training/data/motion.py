@@ -16,7 +16,11 @@ _UNKNOWN = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)  # any pose: its result is replac
 
 
 def motion_since(
-    contract: Contract, stamps_ns: np.ndarray, poses: Array, state: np.ndarray, robot_ns: np.ndarray
+    contract: Contract,
+    stamps_ns: np.ndarray,
+    poses: Array,
+    state: np.ndarray,
+    robot_ns: np.ndarray,
 ) -> NDArray[np.float32]:
     """Displacement (m) and rotation vector (rad) (B, V, 6) of the tool, base frame.
 

@@ -2,8 +2,8 @@
 
 Used by `vla train`. Each episode's side follows from its own start time and the seed alone, so
 adding episodes moves none of the others. Two recordings that began at the same instant show one
-simulated scene (with and without disturbance, say) and stay on one side: otherwise the policy would
-be validated on scenes it has seen. Deliberately looks at no sample.
+simulated scene (with and without disturbance, say) and stay on one side: otherwise the policy
+would be validated on scenes it has seen. Deliberately looks at no sample.
 """
 
 from collections.abc import Sequence
