@@ -91,7 +91,9 @@ def test_one_process_and_two_make_the_same_cache(episode, contract, nano, tmp_pa
     assert set(one._places) == set(two._places) and len(one) > 10
     for key in one._places:
         np.testing.assert_array_equal(one.get(key), two.get(key))
-    assert build(orders[0]).encoded.computed == 0
+    again = build(orders[0], told.append)
+    assert (again.encoded.sets, again.encoded.computed) == (20, 0)
+    assert told[-1].sets == 20
 
 
 def test_cached_features_are_those_of_the_live_encoder(episode, contract, nano, tmp_path):

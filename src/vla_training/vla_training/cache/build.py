@@ -17,14 +17,20 @@ from typing import Any
 
 from vla_core.contract import check_same, Contract
 from vla_core.errors import VlaError
+from vla_data import catalog
 from vla_data.bag_reader import open_bag
+from vla_data.errors import BagError
 from vla_policy.checkpoint import load_vlm, read_manifest
 from vla_policy.checkpoint_load import choose_device, choose_dtype
 from vla_training.cache.encoding import Encoded, Encoder, SetEncoder
 from vla_training.cache.identity import EncoderIdentity, identity_of
-from vla_training.cache.image_sets import expected_sets
 from vla_training.cache.store import FeatureCache, folder_bytes, ShardWriter, SizeLimit, WriteLock
-from vla_training.data.prepared import prepare
+from vla_training.data.prepared import (
+    feature_keys,
+    prepare_bag,
+    prepared,
+    PreparedEpisode,
+)
 
 _LOOK_S = 0.5
 
@@ -80,11 +86,19 @@ def build(order: CacheOrder, tell: Callable[[Progress], None] = lambda progress:
 
 
 def _check_episode(path: Path, contract: Contract) -> int:
-    with open_bag(path) as bag:
-        own = bag.info.contract()
+    """Return how many image sets to expect; of an episode whose metadata fits nothing is read."""
+    entry = catalog.load(path)
+    if entry.fault:
+        raise BagError(path, entry.fault)
+    if entry.info.contract_hash != contract.hash:
+        own = entry.info.contract()
         if own is not None:
             check_same(contract, own, 'of the checkpoint', f'of {path}')
-        return expected_sets(bag, contract)
+    topics = [view.topic for view in contract.views]
+    counts = [
+        count for name, count in entry.topics.items() if any(map(name.endswith, topics))
+    ]  # fmt: skip
+    return max(counts, default=0)
 
 
 def _results(
@@ -139,11 +153,20 @@ class _Worker:
         self._limit, self._done = SizeLimit(order.out, order.max_bytes), done
 
     def episode(self, path: Path) -> Encoded:
-        writer = ShardWriter(self._cache, self._limit.check)
+        there = prepared(path, self._cache.root, self._contract)
+        if there is not None and self._complete(there):
+            for _ in range(len(there.known_ns)):
+                self._done()
+            return Encoded(len(there.known_ns), tasks=set(there.tasks.tolist()))
         with open_bag(path) as bag:
+            writer = ShardWriter(self._cache, self._limit.check)
             result = self._encode.episode(bag, writer, self._done)
-        prepare(path, self._cache.root, self._contract, self._limit.check)
+            prepare_bag(bag, self._cache.root, self._contract, self._limit.check)
         return result
+
+    def _complete(self, episode: PreparedEpisode) -> bool:
+        keys = feature_keys(episode, self._cache) + feature_keys(episode, self._cache, True)
+        return all(key in self._cache for key in keys)
 
 
 _worker: _Worker | None = None  # of a pool's process

@@ -74,16 +74,6 @@ def image_sets(
             first_ns = None
 
 
-def expected_sets(bag: Bag, contract: Contract) -> int:
-    """How many sets a bag holds, roughly: for progress only."""
-    counts = [
-        bag.topics[topic].count
-        for topic in (bag.find(view.topic) for view in contract.views)
-        if topic is not None
-    ]
-    return max(counts, default=0)
-
-
 def task_at(bag: Bag, topics: InputTopics, time_ns: int) -> str:
     """Instruction in force at a log time."""
     known = [text for log_ns, text in topics.tasks if log_ns <= time_ns]

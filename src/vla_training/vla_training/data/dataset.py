@@ -20,11 +20,10 @@ from vla_core.errors import VlaError
 from vla_core.timebase import NS
 from vla_policy.expert.batch import ExpertBatch
 from vla_policy.normalization import Statistics
-from vla_training.cache.encoding import black_key
 from vla_training.cache.store import FeatureCache
 from vla_training.data.ages import AgeModel, LatencyAges, MeasuredAges
 from vla_training.data.motion import motion_since
-from vla_training.data.prepared import prepare, PreparedEpisode, total_counts
+from vla_training.data.prepared import feature_keys, prepare, PreparedEpisode, total_counts
 from vla_training.data.statistics import joined, Sums
 
 _IN_MEMORY_BYTES = 1e9  # features up to here are held in memory
@@ -223,7 +222,7 @@ class _Features:
         images: str,
     ) -> None:  # fmt: skip
         self._cache = cache
-        self._keys = [_keys(episode, cache, images == 'black') for episode in episodes]
+        self._keys = [feature_keys(episode, cache, images == 'black') for episode in episodes]
         missing = [sum(key not in cache for key in keys) for keys in self._keys]
         if any(missing):
             path = next(path for path, count in zip(paths, missing) if count)
@@ -243,13 +242,3 @@ class _Features:
         found = self._held.get(key)
         return self._cache.get(key) if found is None else found
 
-
-def _keys(episode: PreparedEpisode, cache: FeatureCache, black: bool) -> list[bytes]:
-    tasks = episode.tasks.tolist()
-    views = episode.pictures.shape[1]
-    if black:
-        return [black_key(cache, task, views) for task in tasks]
-    return [
-        cache.key(task, [picture.tobytes() for picture in pictures])
-        for task, pictures in zip(tasks, episode.pictures)
-    ]

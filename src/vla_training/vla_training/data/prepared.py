@@ -24,9 +24,10 @@ from vla_data.bag_reader import Bag, open_bag
 from vla_data.errors import BagError
 from vla_data.samples import Sample, SampleReader
 from vla_data.samples.topics import find_topics, POSE, pose_arrays, stamp_ns
+from vla_training.cache.encoding import black_key
 from vla_training.cache.identity import picture_digest
 from vla_training.cache.image_sets import image_sets
-from vla_training.cache.store import partial_path
+from vla_training.cache.store import FeatureCache, partial_path
 from vla_training.data.ages import ages_in
 from vla_training.data.statistics import Sums
 
@@ -74,12 +75,41 @@ def prepare(
 
     `limit` is asked before writing, with the size in bytes. BagError, ContractMismatch, VlaError.
     """
-    with open_bag(path) as bag:  # repairs one whose writer was killed: the name follows the files
-        folder = root / FOLDER / _name(path, contract)
-        if not folder.is_dir():
-            limit(_window_bytes(bag, contract))
-            _write(bag, folder, contract)
+    there = prepared(path, root, contract)
+    if there is not None:
+        return there
+    with open_bag(path) as bag:
+        return prepare_bag(bag, root, contract, limit)
+
+
+def prepared(path: Path, root: Path, contract: Contract) -> PreparedEpisode | None:
+    """Return the arrays of an episode if they are in `root`/samples; no bag is opened."""
+    folder = root / FOLDER / _name(path, contract)
+    return _read(folder) if folder.is_dir() else None
+
+
+def prepare_bag(
+    bag: Bag, root: Path, contract: Contract, limit: Callable[[int], None] = lambda size: None
+) -> PreparedEpisode:
+    """Do what `prepare` does with a bag that is open (opening may have repaired it)."""
+    folder = root / FOLDER / _name(bag.path, contract)
+    if not folder.is_dir():
+        limit(_window_bytes(bag, contract))
+        _write(bag, folder, contract)
     return _read(folder)
+
+
+def feature_keys(
+    episode: PreparedEpisode, cache: FeatureCache, black: bool = False
+) -> list[bytes]:
+    """Key (S,) of the features of each image set; `black`: as if the pictures were black."""
+    tasks, views = episode.tasks.tolist(), episode.pictures.shape[1]
+    if black:
+        return [black_key(cache, task, views) for task in tasks]
+    return [
+        cache.key(task, [picture.tobytes() for picture in pictures])
+        for task, pictures in zip(tasks, episode.pictures)
+    ]
 
 
 def _window_bytes(bag: Bag, contract: Contract) -> int:
@@ -90,6 +120,8 @@ def _window_bytes(bag: Bag, contract: Contract) -> int:
 
 def _name(path: Path, contract: Contract) -> str:
     """Follow every change of the recording: files, sizes, times, and the contract."""
+    if not path.exists():
+        raise BagError(path, 'no such file or folder')
     files = [path] if path.is_file() else sorted(item for item in path.iterdir() if item.is_file())
     parts = [str(FORMAT), contract.hash]
     parts += [f'{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}' for file in files]
