@@ -30,6 +30,7 @@ VERBS = {
     'import': ('import_legacy', 'legacy recordings into episodes, with a report'),
     'export': ('export', 'episodes into other formats: a LeRobot dataset'),
     'pretrain': ('pretrain', 'teach a small backbone to see, from rendered scenes'),
+    'cache': ('cache', 'features of all image sets in episodes, kept for training'),
     'eval': ('eval', 'measure a policy in closed loop: success, errors, ages'),
     'bench live': ('bench_live', 'measure the running graph: rates, ages, losses, CPU, memory'),
     'bench splice': ('bench_splice', 'measure how smoothly chunks of actions follow each other'),

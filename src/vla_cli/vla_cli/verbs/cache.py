@@ -1,0 +1,88 @@
+"""Compute the vision-language features of all image sets in episodes, once, for training.
+
+Training with a frozen backbone then reads them instead of running it. What is there already is
+not computed again: a run that was killed goes on where it was. Weights, adapter, processor,
+pooling, size, number format, instruction and pictures are all part of the key, so a change can
+never find old features.
+
+  vla cache --checkpoint nano --episodes episodes --out cache
+"""
+
+import argparse
+import json
+from pathlib import Path
+import sys
+import time
+
+from vla_cli.arguments import Parser, positive, say
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add the options of this verb."""
+    parser.add_argument(
+        '--checkpoint', type=Path, required=True, metavar='DIR', help='whose backbone'
+    )
+    parser.add_argument(
+        '--episodes', type=Path, required=True, nargs='+', metavar='DIR',
+        help='episodes, or folders of them',
+    )  # fmt: skip
+    parser.add_argument(
+        '--out', type=Path, required=True, metavar='DIR', help='the cache; may hold others too'
+    )
+    parser.add_argument(
+        '--jobs', type=count, default=1, metavar='N', help='processes (%(default)s)'
+    )
+    parser.add_argument(
+        '--device', default='cpu', metavar='NAME[,NAME]',
+        help='cpu, cuda:0, ...; several are dealt out to the processes (%(default)s)',
+    )  # fmt: skip
+    parser.add_argument(
+        '--dtype', default='auto', metavar='NAME',
+        help='auto, float32, bfloat16, float16 (%(default)s)',
+    )  # fmt: skip
+    parser.add_argument(
+        '--max-gb', type=positive, default=20.0, metavar='G',
+        help='how large the folder may grow (%(default)s)',
+    )  # fmt: skip
+    parser.add_argument('--json', action='store_true', help='the summary as JSON, for programs')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compute and print a summary."""
+    from vla_policy.host import keep_freed_memory
+    from vla_training.cache.build import build, CacheOrder, episode_folders
+    from vla_training.cache.progress import duration, ProgressLine
+
+    keep_freed_memory()
+    order = CacheOrder(
+        args.checkpoint, episode_folders(args.episodes), args.out, args.jobs,
+        tuple(args.device.split(',')), args.dtype, args.max_gb * 1e9,
+    )  # fmt: skip
+    began_s, line = time.monotonic(), ProgressLine('image sets', sys.stderr)
+    try:
+        outcome = build(order, lambda done: line.update(done.sets, done.expected))
+    finally:
+        line.end()
+    wall_s, encoded = time.monotonic() - began_s, outcome.encoded
+    if args.json:
+        say(json.dumps({
+            'episodes': len(order.episodes), 'sets': encoded.sets, 'computed': encoded.computed,
+            'undecodable_pictures': encoded.undecodable, 'bytes': outcome.bytes,
+            'encoder': outcome.identity.name, 'dtype': outcome.identity.dtype, 'wall_s': wall_s,
+        }))  # fmt: skip
+        return 0
+    if encoded.undecodable:
+        say(f'{encoded.undecodable} pictures could not be decoded: the last good one was used')
+    say(
+        f'{args.out}: {encoded.sets} image sets of {len(order.episodes)} episodes, '
+        f'{encoded.computed} computed in {duration(wall_s)}; encoder {outcome.identity.name} '
+        f'({outcome.identity.dtype}), {outcome.bytes / 1e9:.2f} GB in all'
+    )
+    return 0
+
+
+def count(text: str) -> int:
+    """Return a whole number of at least 1, for argparse's `type`."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number above 0')
+    return int(text)

@@ -1,0 +1,241 @@
+"""Features on disk: safetensors shards of one encoder, each with the keys of what it holds.
+
+Written by `vla cache`, read by training. A shard appears whole or not at all (written beside,
+synced, renamed) and tells its own keys, so there is no index that could disagree with it: the
+index is read from the shards when the folder is opened. A killed run loses its unfinished shard,
+no more. Deliberately computes no feature and no key.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+import fcntl
+import json
+import os
+from os import PathLike
+from pathlib import Path
+import shutil
+import uuid
+
+import numpy as np
+
+from vla_core.errors import VlaError
+from vla_training.cache.identity import EncoderIdentity, feature_key, identity_of, KEY_BYTES
+
+FEATURES, ABOUT, LOCK = 'features', 'about.json', '.lock'
+_PARTIAL, _SUFFIX = '.partial-', '.safetensors'
+_KEEP_FREE = 256 * 1024**2  # bytes of the disk that are left to others
+
+
+class FeatureCache:
+    """The features of one encoder. One thread; may be pickled: files are opened when needed."""
+
+    def __init__(self, folder: str | PathLike[str], identity: EncoderIdentity) -> None:
+        """Open `folder` for one encoder, whether or not anything of it is there yet."""
+        self.root, self.identity = Path(folder), identity
+        self.folder = self.root / FEATURES / identity.name
+        self._places: dict[bytes, tuple[str, int]] = {}  # key -> shard, row
+        self._known: set[str] = set()
+        self._open: dict[str, object] = {}
+        self.refresh()
+
+    @classmethod
+    def for_checkpoint(
+        cls, folder: str | PathLike[str], checkpoint: str | PathLike[str], dtype: str = ''
+    ) -> 'FeatureCache':
+        """Open what `vla cache` made for a checkpoint. Without `dtype`, the one that is there.
+
+        VlaError where there is nothing, or features in several number formats.
+        """
+        if dtype:
+            return cls(folder, identity_of(checkpoint, dtype))
+        formats = ('float32', 'bfloat16', 'float16')
+        found = [cls(folder, identity_of(checkpoint, name)) for name in formats]
+        filled = [cache for cache in found if len(cache)]
+        if len(filled) == 1:
+            return filled[0]
+        if filled:
+            names = ', '.join(cache.identity.dtype for cache in filled)
+            raise VlaError(f'{folder}: holds features in {names}; say which to train on')
+        raise VlaError(
+            f'{folder}: holds no features of {checkpoint}; make them with: vla cache '
+            f'--checkpoint {checkpoint} --episodes DIR --out {folder}'
+        )
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._places
+
+    def key(self, task: str, pictures: Iterable[bytes]) -> bytes:
+        """Key of pictures (their digests, in model order) under a task."""
+        return feature_key(self.identity, task, tuple(pictures))
+
+    def get(self, key: bytes) -> np.ndarray:
+        """Features (T, D) float16; KeyError where they are not there."""
+        shard, row = self._places[key]
+        return self._shard(shard).get_slice('tokens')[row]
+
+    def refresh(self) -> None:
+        """Take up shards that have come since. VlaError names a damaged one."""
+        for path in sorted(self.folder.glob(f'*{_SUFFIX}')):
+            if path.name in self._known or path.name.startswith('.'):
+                continue
+            keys = self._shard(path.name).get_tensor('keys')
+            for row, key in enumerate(keys):
+                self._places.setdefault(key.tobytes(), (path.name, row))
+            self._known.add(path.name)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, '_open': {}}
+
+    def _shard(self, name: str):  # noqa: ANN202 - a class of safetensors' own extension
+        if name not in self._open:
+            from safetensors import safe_open, SafetensorError
+
+            path = self.folder / name
+            try:
+                file = safe_open(path, framework='numpy')
+                tokens = file.get_slice('tokens').get_shape()
+                keys = file.get_slice('keys').get_shape()
+            except (OSError, SafetensorError) as error:
+                raise VlaError(
+                    f'{path}: is damaged ({error}); delete it and run vla cache again'
+                ) from error
+            if len(tokens) != 3 or keys != [tokens[0], KEY_BYTES]:
+                raise VlaError(f'{path}: is no shard of features; delete it')
+            self._open[name] = file
+        return self._open[name]
+
+
+class SizeLimit:
+    """How large the whole cache may grow. One thread."""
+
+    def __init__(self, root: Path, max_bytes: float) -> None:
+        self._root, self._max_bytes = root, max_bytes
+
+    def check(self, more_bytes: int) -> None:
+        """Raise VlaError where `more_bytes` would exceed the limit, or fill the disk."""
+        self._root.mkdir(parents=True, exist_ok=True)
+        present = folder_bytes(self._root)
+        if present + more_bytes > self._max_bytes:
+            raise VlaError(
+                f'{self._root}: holds {present / 1e9:.2f} GB and would exceed --max-gb '
+                f'{self._max_bytes / 1e9:g}; allow more, or delete old folders in '
+                f'{self._root / FEATURES}. What is done stays'
+            )
+        free = shutil.disk_usage(self._root).free
+        if more_bytes + _KEEP_FREE > free:
+            raise VlaError(
+                f'{self._root}: the disk has {free / 1e9:.2f} GB left, too little for another '
+                f'{more_bytes / 1e6:.0f} MB; make room. What is done stays'
+            )
+
+
+class ShardWriter:
+    """Collects features and writes them shard by shard; the last at `close`. One thread."""
+
+    def __init__(
+        self, cache: FeatureCache, limit: Callable[[int], None] = lambda size: None,
+        shard_sets: int = 256,
+    ) -> None:  # fmt: skip
+        """`limit` is asked before every shard, with its size in bytes."""
+        self._cache, self._limit, self._shard_sets = cache, limit, shard_sets
+        self._rows: dict[bytes, np.ndarray] = {}
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._rows or key in self._cache
+
+    def add(self, key: bytes, tokens: np.ndarray) -> None:
+        """Take in features (T, D) float16 of one key."""
+        self._rows[key] = np.asarray(tokens, np.float16)
+        if len(self._rows) >= self._shard_sets:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what has been collected as one shard."""
+        if not self._rows:
+            return
+        tokens = np.stack(list(self._rows.values()))
+        keys = np.frombuffer(b''.join(self._rows), np.uint8).reshape(-1, KEY_BYTES)
+        self._limit(tokens.nbytes + keys.nbytes)
+        write_shard(self._cache.folder, self._cache.identity, keys, tokens)
+        self._rows.clear()
+        self._cache.refresh()
+
+
+def write_shard(
+    folder: Path, identity: EncoderIdentity, keys: np.ndarray, tokens: np.ndarray
+) -> Path:
+    """Write keys (N, 32) uint8 and tokens (N, T, D) float16 as a new file; return it."""
+    from safetensors.numpy import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    about = folder / ABOUT
+    if not about.exists():
+        _replace(about, lambda path: path.write_text(json.dumps(asdict(identity), indent=1)))
+    target = folder / f'{uuid.uuid4().hex[:16]}{_SUFFIX}'
+    _replace(target, lambda path: save_file({'keys': keys.copy(), 'tokens': tokens}, path))
+    return target
+
+
+def folder_bytes(root: Path) -> int:
+    """Bytes of all files at and below `root`."""
+    return sum(
+        os.stat(os.path.join(folder, name)).st_size
+        for folder, _, names in os.walk(root)
+        for name in names
+        if os.path.exists(os.path.join(folder, name))
+    )
+
+
+class WriteLock:
+    """One process tree writes into a folder at a time; removes what killed ones left."""
+
+    def __init__(self, root: Path) -> None:
+        """VlaError where another run holds the folder, or it cannot be made."""
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            self._file = (root / LOCK).open('w')
+        except OSError as error:
+            raise VlaError(f'{root}: cannot be written to ({error.strerror})') from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.close()
+            raise VlaError(f'{root}: another vla cache is writing there; wait for it') from error
+        self.removed = _remove_partial(root)
+
+    def __enter__(self) -> 'WriteLock':
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def _remove_partial(root: Path) -> int:
+    """Remove unfinished files and folders of killed runs; return how many."""
+    found = list(root.rglob(f'{_PARTIAL}*'))
+    for path in found:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    return len(found)
+
+
+def partial_path(target: Path) -> Path:
+    """Where a file or folder is written before it gets its name."""
+    return target.with_name(f'{_PARTIAL}{os.getpid()}-{target.name}')
+
+
+def _replace(target: Path, write: Callable[[Path], object]) -> None:
+    partial = partial_path(target)
+    try:
+        write(partial)
+        with partial.open('rb') as file:
+            os.fsync(file.fileno())
+        os.replace(partial, target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise VlaError(f'{target}: cannot be written ({error.strerror or error})') from error

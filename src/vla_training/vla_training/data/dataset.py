@@ -1,0 +1,244 @@
+"""Training batches: what the policy would have known at ticks of demonstrations, and the labels.
+
+Used by `vla train` through `batch`. Features come from the cache: for each sample an age is drawn,
+and with it the newest image set that a pass of the vision-language model could have used by then;
+ages and the tool's motion since each picture follow from that set, as in the live node. Nothing in
+the inputs of a tick was recorded after it. Memory stays flat: sensor windows are memory-mapped,
+features too where they are many. Deliberately normalises nothing: the expert does.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from vla_core.contract import Contract
+from vla_core.errors import VlaError
+from vla_core.timebase import NS
+from vla_policy.expert.batch import ExpertBatch
+from vla_policy.normalization import Statistics
+from vla_training.cache.store import FeatureCache
+from vla_training.data.ages import AgeModel, LatencyAges, MeasuredAges
+from vla_training.data.motion import motion_since
+from vla_training.data.prepared import feature_keys, prepare, PreparedEpisode, total_counts
+from vla_training.data.statistics import joined, Sums
+
+_IN_MEMORY_BYTES = 1e9  # features up to here are held in memory
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """What is learned from, and what the policy is given of it."""
+
+    labels: Literal['recorded', 'robot'] = 'recorded'  # the demonstrator's chunks, or the motion
+    ages: AgeModel = field(default_factory=LatencyAges)
+    images: Literal['normal', 'black'] = 'normal'
+    sensor: Literal['normal', 'absent'] = 'normal'
+    sensor_dropout: float = 0.0  # probability that a sample's whole window is absent
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.sensor_dropout <= 1.0:
+            raise VlaError(f'sensor_dropout {self.sensor_dropout}: expected a number from 0 to 1')
+        for name, allowed in (
+            ('labels', ('recorded', 'robot')),
+            ('images', ('normal', 'black')),
+            ('sensor', ('normal', 'absent')),
+        ):
+            if getattr(self, name) not in allowed:
+                value = getattr(self, name)
+                raise VlaError(f'{name} {value!r}: expected {" or ".join(allowed)}')
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """B samples."""
+
+    inputs: ExpertBatch
+    actions: torch.Tensor  # (B, H, 6) float32 m and rad a step, base frame
+    mask: torch.Tensor  # (B, H) bool: steps that are labels
+
+    def to(self, device: torch.device | str) -> 'Batch':
+        """Move all tensors."""
+        return Batch(self.inputs.to(device), self.actions.to(device), self.mask.to(device))
+
+
+class EpisodeDataset:
+    """All ticks of the episodes that have a state, a label and an image set. One thread.
+
+    `counts`: what was left out, and why.
+    """
+
+    def __init__(
+        self, episodes: Sequence[Path], cache: FeatureCache, contract: Contract,
+        options: DataOptions | None = None,
+    ) -> None:  # fmt: skip
+        """Open the episodes, preparing those that never were.
+
+        VlaError where features are missing, or there is nothing to learn from.
+        """
+        if not episodes:
+            raise VlaError('there are no episodes to train on')
+        self.options, self._contract = options or DataOptions(), contract
+        self.paths = tuple(Path(path) for path in episodes)
+        self._episodes = [prepare(path, cache.root, contract) for path in self.paths]
+        self.counts = total_counts(self._episodes)
+        rows = [self._usable(episode) for episode in self._episodes]
+        self._check(rows)
+        self.episode_of = np.repeat(np.arange(len(rows)), [len(mine) for mine in rows])
+        self._row_of = np.concatenate(rows)
+        self._features = _Features(self.paths, self._episodes, cache, self.options.images)
+
+    def __len__(self) -> int:
+        return len(self._row_of)
+
+    @property
+    def tick_ns(self) -> np.ndarray:
+        """Tick (N,) int64 of each sample, Unix ns."""
+        pairs = zip(self.episode_of, self._row_of)
+        return np.array([self._episodes[number].tick_ns[row] for number, row in pairs], np.int64)
+
+    def measured_ages(self) -> MeasuredAges:
+        """Feature ages that the episodes' own `vlm/info` tells. VlaError where there are none."""
+        return MeasuredAges(np.concatenate([episode.ages for episode in self._episodes]))
+
+    def statistics(self) -> dict[str, Statistics]:
+        """Normalisation of sensor, state, action over these episodes: give the training ones."""
+        sums: dict[str, list[Sums]] = {'sensor': [], 'state': [], 'action': []}
+        for number, episode in enumerate(self._episodes):
+            rows = self._row_of[self.episode_of == number]
+            actions, mask = self._labels(episode)
+            sums['sensor'].append(episode.sensor)
+            sums['state'].append(Sums.of(episode.state[rows]))
+            sums['action'].append(Sums.of(actions[rows][mask[rows]]))
+        return {key: joined(parts).statistics(key) for key, parts in sums.items()}
+
+    def batch(self, indices: np.ndarray, rng: np.random.Generator) -> Batch:
+        """Make a batch of samples `indices` (B,); ages and dropouts are drawn from `rng`.
+
+        The same indices and state of `rng` give the same batch.
+        """
+        indices = np.asarray(indices, np.int64)
+        wanted_s = self.options.ages.draw(len(indices), rng)
+        absent = rng.random(len(indices)) < self.options.sensor_dropout
+        if self.options.sensor == 'absent':
+            absent[:] = True
+        picks = [
+            self._pick(index, age_s, delay_s)
+            for index, age_s, delay_s in zip(indices.tolist(), *map(np.ndarray.tolist, wanted_s))
+        ]
+        return self._collate(picks, absent)
+
+    def _usable(self, episode: PreparedEpisode) -> np.ndarray:
+        _, mask = self._labels(episode)
+        first_ns = episode.known_ns[0] if len(episode.known_ns) else np.iinfo(np.int64).max
+        usable = mask.any(1) & (episode.robot_ns > 0) & (episode.tick_ns >= first_ns)
+        return np.flatnonzero(usable)
+
+    def _check(self, rows: Sequence[np.ndarray]) -> None:
+        if any(len(mine) for mine in rows):
+            return
+        hint = ''
+        if self.options.labels == 'recorded':
+            hint = "; recordings without chunks of a demonstrator need labels 'robot'"
+        raise VlaError(f'the {len(rows)} episodes hold no tick with pictures and a label{hint}')
+
+    def _labels(self, episode: PreparedEpisode) -> tuple[np.ndarray, np.ndarray]:
+        if self.options.labels == 'recorded':
+            return episode.label, episode.label_mask
+        return episode.done, episode.done_mask
+
+    def _pick(self, index: int, age_s: float, delay_s: float) -> '_Pick':
+        """Which image set the features of a sample were made from, and how old they are."""
+        number, row = int(self.episode_of[index]), int(self._row_of[index])
+        episode = self._episodes[number]
+        tick_ns, first_ns = int(episode.tick_ns[row]), int(episode.known_ns[0])
+        begun_ns = tick_ns - round((age_s + delay_s) * NS)
+        if begun_ns < first_ns:
+            # So early there were no features yet; as old as they can be instead.
+            age_s *= (tick_ns - first_ns) / (tick_ns - begun_ns)
+            begun_ns = first_ns
+        images = int(np.searchsorted(episode.known_ns, begun_ns, 'right')) - 1
+        return _Pick(number, row, images, age_s)
+
+    def _collate(self, picks: Sequence['_Pick'], absent: np.ndarray) -> Batch:
+        episodes = [self._episodes[pick.episode] for pick in picks]
+
+        def rows(name: str) -> np.ndarray:
+            return np.stack([getattr(e, name)[p.row] for e, p in zip(episodes, picks)])
+
+        def sets(name: str) -> np.ndarray:
+            return np.stack([getattr(e, name)[p.images] for e, p in zip(episodes, picks)])
+
+        mask = rows('mask') & ~absent[:, None]
+        window = torch.from_numpy(rows('window')).float()
+        window.masked_fill_(~torch.from_numpy(mask)[..., None], 0.0)
+        stamps_ns, state = sets('stamps_ns'), rows('state')
+        ages_s = (rows('tick_ns')[:, None] - stamps_ns) / NS
+        motion = motion_since(
+            self._contract, stamps_ns, sets('poses'), state, rows('robot_ns')
+        )  # fmt: skip
+        features = np.stack([self._features.get(p.episode, p.images) for p in picks])
+        given = {
+            'features': torch.from_numpy(features).float(),
+            'window': window,
+            'window_mask': torch.from_numpy(mask),
+            'state': torch.from_numpy(state),
+            'state_age_s': torch.from_numpy(rows('state_age_s')),
+            'image_age_s': torch.from_numpy(ages_s.astype(np.float32)),
+            'view_motion': torch.from_numpy(motion),
+            'feature_age_s': torch.tensor([pick.age_s for pick in picks], dtype=torch.float32),
+        }
+        assert set(given) == {item.name for item in fields(ExpertBatch)}
+        labels, told = ('label', 'label_mask') if self._told else ('done', 'done_mask')
+        return Batch(
+            ExpertBatch(**given),
+            torch.from_numpy(rows(labels)),
+            torch.from_numpy(rows(told)),
+        )
+
+    @property
+    def _told(self) -> bool:
+        return self.options.labels == 'recorded'
+
+
+@dataclass(frozen=True)
+class _Pick:
+    """One sample with its features: numbers of the episode, the tick, the image set."""
+
+    episode: int
+    row: int
+    images: int
+    age_s: float
+
+
+class _Features:
+    """Features of every image set, in memory where they fit."""
+
+    def __init__(
+        self, paths: Sequence[Path], episodes: Sequence[PreparedEpisode], cache: FeatureCache,
+        images: str,
+    ) -> None:  # fmt: skip
+        self._cache = cache
+        self._keys = [feature_keys(episode, cache, images == 'black') for episode in episodes]
+        missing = [sum(key not in cache for key in keys) for keys in self._keys]
+        if any(missing):
+            path = next(path for path, count in zip(paths, missing) if count)
+            total = sum(len(keys) for keys in self._keys)
+            raise VlaError(
+                f'{path}: {sum(missing)} of {total} image sets have no features of this encoder '
+                f'({cache.identity.name}) in {cache.root}: run vla cache again'
+            )
+        wanted = sorted({key for keys in self._keys for key in keys})
+        size = cache.get(wanted[0]).nbytes * len(wanted) if wanted else 0
+        held = wanted if size <= _IN_MEMORY_BYTES else []
+        self._held = {key: cache.get(key) for key in held}
+
+    def get(self, episode: int, images: int) -> np.ndarray:
+        """Features (T, D) float16 of one image set."""
+        key = self._keys[episode][images]
+        found = self._held.get(key)
+        return self._cache.get(key) if found is None else found
+

@@ -1,0 +1,267 @@
+"""Episodes as arrays on disk: read from the bag once, memory-mapped ever after.
+
+`vla cache` and the data set prepare episodes; the data set reads them. The sensor windows, by far
+the most, are a file of their own in float16: its step, 0.03 at a value of 50, is far below the
+sensor's noise. An episode appears whole or not at all. Deliberately applies no option of
+training: what is prepared serves all of them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+import hashlib
+import os
+from pathlib import Path
+import shutil
+
+import numpy as np
+
+from vla_core.contract import Contract
+from vla_core.counters import Counters
+from vla_core.freshness import Reaction
+from vla_core.pose_track import PoseTrack
+from vla_core.timebase import NS, s_to_ns
+from vla_data.bag_reader import Bag, open_bag
+from vla_data.errors import BagError
+from vla_data.samples import Sample, SampleReader
+from vla_data.samples.topics import find_topics, POSE, pose_arrays, stamp_ns
+from vla_training.cache.encoding import black_key
+from vla_training.cache.identity import picture_digest
+from vla_training.cache.image_sets import image_sets
+from vla_training.cache.store import FeatureCache, partial_path
+from vla_training.data.ages import ages_in
+from vla_training.data.statistics import Sums
+
+FORMAT = 1
+FOLDER = 'samples'
+_WINDOW, _ARRAYS = 'window.npy', 'arrays.npz'
+_OFF_GRID_NS = NS // 200  # a chunk further from the tick than this belongs to no tick
+_FLOAT16_MAX = 65504.0
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedEpisode:
+    """N ticks and S image sets of one episode; V views, H steps."""
+
+    window: np.ndarray  # (N, 65, C) float16, memory-mapped
+    mask: np.ndarray  # (N, 65) bool
+    tick_ns: np.ndarray  # (N,) int64
+    robot_ns: np.ndarray  # (N,) int64 acquisition of the state, 0 where there is none
+    state: np.ndarray  # (N, 12) float32, NaN where there is none
+    state_age_s: np.ndarray  # (N,) float32
+    label: np.ndarray  # (N, H, 6) float32 what the demonstrator proposed
+    label_mask: np.ndarray  # (N, H) bool False where there is none, or it said hold
+    done: np.ndarray  # (N, H, 6) float32 what the robot did
+    done_mask: np.ndarray  # (N, H) bool
+    known_ns: np.ndarray  # (S,) int64 log time when the set was complete
+    stamps_ns: np.ndarray  # (S, V) int64 acquisition
+    poses: np.ndarray  # (S, V, 7) float64 of the tool at those times, NaN where unknown
+    pictures: np.ndarray  # (S, V, 32) uint8 sha256 of each JPEG
+    tasks: np.ndarray  # (S,) str
+    ages: np.ndarray  # (M, 2) float64, see MeasuredAges
+    sensor: Sums  # over all samples that are there, of all ticks
+    counts: dict[str, int]  # what was left out, and why
+
+    def __len__(self) -> int:
+        return len(self.tick_ns)
+
+
+def prepare(
+    path: Path,
+    root: Path,
+    contract: Contract,
+    limit: Callable[[int], None] = lambda size: None,
+) -> PreparedEpisode:
+    """Return the arrays of an episode, from `root`/samples or, the first time, from the bag.
+
+    `limit` is asked before writing, with the size in bytes. BagError, ContractMismatch, VlaError.
+    """
+    there = prepared(path, root, contract)
+    if there is not None:
+        return there
+    with open_bag(path) as bag:
+        return prepare_bag(bag, root, contract, limit)
+
+
+def prepared(path: Path, root: Path, contract: Contract) -> PreparedEpisode | None:
+    """Return the arrays of an episode if they are in `root`/samples; no bag is opened."""
+    folder = root / FOLDER / _name(path, contract)
+    return _read(folder) if folder.is_dir() else None
+
+
+def prepare_bag(
+    bag: Bag, root: Path, contract: Contract, limit: Callable[[int], None] = lambda size: None
+) -> PreparedEpisode:
+    """Do what `prepare` does with a bag that is open (opening may have repaired it)."""
+    folder = root / FOLDER / _name(bag.path, contract)
+    if not folder.is_dir():
+        limit(_window_bytes(bag, contract))
+        _write(bag, folder, contract)
+    return _read(folder)
+
+
+def feature_keys(
+    episode: PreparedEpisode, cache: FeatureCache, black: bool = False
+) -> list[bytes]:
+    """Key (S,) of the features of each image set; `black`: as if the pictures were black."""
+    tasks, views = episode.tasks.tolist(), episode.pictures.shape[1]
+    if black:
+        return [black_key(cache, task, views) for task in tasks]
+    return [
+        cache.key(task, [picture.tobytes() for picture in pictures])
+        for task, pictures in zip(tasks, episode.pictures)
+    ]
+
+
+def _window_bytes(bag: Bag, contract: Contract) -> int:
+    """How much room the windows of an episode take, roughly."""
+    ticks = (bag.last_ns - bag.start_ns) // contract.action.period_ns
+    return int(ticks) * contract.sensor.samples * contract.sensor.channels * 2
+
+
+def _name(path: Path, contract: Contract) -> str:
+    """Follow every change of the recording: files, sizes, times, and the contract."""
+    if not path.exists():
+        raise BagError(path, 'no such file or folder')
+    files = [path] if path.is_file() else sorted(item for item in path.iterdir() if item.is_file())
+    parts = [str(FORMAT), contract.hash]
+    parts += [f'{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}' for file in files]
+    return hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:16]
+
+
+def _read(folder: Path) -> PreparedEpisode:
+    with np.load(folder / _ARRAYS, allow_pickle=False) as file:
+        values = {name: file[name] for name in file.files}
+    counts = dict(zip(values.pop('count_names').tolist(), values.pop('count_values').tolist()))
+    sensor = Sums(int(values.pop('sensor_count')), *values.pop('sensor_sums'))
+    window = np.load(folder / _WINDOW, mmap_mode='r')
+    return PreparedEpisode(window=window, sensor=sensor, counts=counts, **values)
+
+
+def _write(bag: Bag, folder: Path, contract: Contract) -> None:
+    partial = partial_path(folder)
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        arrays = _ticks(bag, partial / _WINDOW, contract) | _sets(bag, contract)
+        arrays['ages'] = ages_in(bag, arrays['tick_ns'])
+        np.savez(partial / _ARRAYS, **arrays)
+        os.replace(partial, folder)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        if folder.is_dir():  # another process was faster
+            return
+        raise BagError(bag.path, f'cannot be prepared in {folder} ({error.strerror})') from error
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _ticks(bag: Bag, window_file: Path, contract: Contract) -> dict[str, np.ndarray]:
+    reader = SampleReader(bag, contract)
+    rows, sensor, counters = _Rows(), Sums.zero(contract.sensor.channels), Counters()
+    shape = (len(reader), contract.sensor.samples, contract.sensor.channels)
+    windows = np.lib.format.open_memmap(window_file, 'w+', np.float16, shape)
+    for index, sample in enumerate(reader):
+        windows[index] = np.clip(sample.window, -_FLOAT16_MAX, _FLOAT16_MAX)
+        sensor += Sums.of(sample.window[sample.window_mask])
+        rows.add(sample, contract, counters)
+    windows.flush()
+    for kind, count in reader.counters.snapshot().items():
+        counters.add(kind, count)
+    return rows.arrays() | {
+        'sensor_count': np.array(sensor.count),
+        'sensor_sums': np.stack([sensor.total, sensor.squares]),
+        'count_names': np.array(list(counters.snapshot()), dtype='U64'),
+        'count_values': np.array(list(counters.snapshot().values()), np.int64),
+    }
+
+
+class _Rows:
+    """Collects the small arrays, tick by tick."""
+
+    def __init__(self) -> None:
+        self._lists: dict[str, list[object]] = {}
+
+    def add(self, sample: Sample, contract: Contract, counters: Counters) -> None:
+        label, mask = _label(sample, contract, counters)
+        has_state = bool(np.isfinite(sample.state).all() and np.isfinite(sample.state_age_s))
+        age_ns = s_to_ns(sample.state_age_s) if has_state else 0
+        values = {
+            'mask': sample.window_mask,
+            'tick_ns': np.int64(sample.tick_ns),
+            'robot_ns': np.int64(sample.tick_ns - age_ns if has_state else 0),
+            'state': sample.state,
+            'state_age_s': np.float32(sample.state_age_s),
+            'label': label,
+            'label_mask': mask,
+            'done': sample.action.astype(np.float32),
+            'done_mask': sample.action_mask,
+        }
+        for name, value in values.items():
+            self._lists.setdefault(name, []).append(value)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {name: np.stack(rows) for name, rows in self._lists.items()}
+
+
+def _label(
+    sample: Sample, contract: Contract, counters: Counters
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the demonstrator proposed for this tick (H, 6), and whether it is a label (H,)."""
+    steps = contract.action.steps
+    label, mask = np.zeros((steps, contract.action.dims), np.float32), np.zeros(steps, bool)
+    chunk = sample.recorded
+    if chunk is None:
+        counters.add('ticks_without_chunk')
+    elif abs(chunk.tick_ns - sample.tick_ns) > _OFF_GRID_NS:
+        counters.add('chunks_off_the_grid')
+    elif chunk.reaction != Reaction.USE:
+        counters.add('chunks_held')
+    elif chunk.delta.shape[1] != label.shape[1] or not np.isfinite(chunk.delta).all():
+        counters.add('chunks_bad')
+    else:
+        count = min(steps, len(chunk.delta))
+        label[:count], mask[:count] = chunk.delta[:count], True
+    return label, mask
+
+
+def _sets(bag: Bag, contract: Contract) -> dict[str, np.ndarray]:
+    track, gap_ns = _pose_track(bag, contract), s_to_ns(contract.state.limits.mark_s)
+    unknown, views = np.full(7, np.nan), len(contract.views)
+    known, stamps, poses, pictures, tasks = [], [], [], [], []
+    for images in image_sets(bag, contract):
+        mine = [picture.stamp_ns for picture in images.pictures]
+        found = [track.at(time_ns, gap_ns) for time_ns in mine]
+        known.append(images.known_ns)
+        stamps.append(mine)
+        poses.append([unknown if pose is None else pose for pose in found])
+        pictures.append([
+            np.frombuffer(picture_digest(picture.jpeg), np.uint8) for picture in images.pictures
+        ])  # fmt: skip
+        tasks.append(images.task)
+    count = len(known)
+    return {
+        'known_ns': np.array(known, np.int64),
+        'stamps_ns': np.array(stamps, np.int64).reshape(count, views),
+        'poses': np.array(poses, np.float64).reshape(count, views, 7),
+        'pictures': np.array(pictures, np.uint8).reshape(count, views, 32),
+        'tasks': np.array(tasks, dtype=np.str_),
+    }
+
+
+def _pose_track(bag: Bag, contract: Contract) -> PoseTrack:
+    track = PoseTrack(Counters())
+    topic = find_topics(bag, contract).topic(POSE)
+    if topic is not None:
+        for _, _, message in bag.messages([topic]):
+            track.add(stamp_ns(message), *pose_arrays(message))
+    return track
+
+
+def total_counts(episodes: Sequence[PreparedEpisode]) -> dict[str, int]:
+    """Join what was left out of several episodes."""
+    counters = Counters()
+    for episode in episodes:
+        for kind, count in episode.counts.items():
+            counters.add(kind, count)
+    return counters.snapshot()
