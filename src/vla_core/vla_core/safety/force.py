@@ -10,7 +10,6 @@ In plain floats: a datagram has some seven samples.
 
 from array import array
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Callable, Sequence
 import math
 
@@ -87,7 +86,8 @@ class ForceWatch:
         self._forget_window()
 
     def _forget_window(self) -> None:
-        self._window: deque[Sample] = deque(maxlen=KEPT)  # stamps and absolute forces
+        self._times: list[int] = []
+        self._forces: list[float] = []  # absolute
         self._slope = 0.0
         self.slope_over = False
 
@@ -141,8 +141,10 @@ class ForceWatch:
     def _check_slope(
         self, samples: list[Sample], limits: SafetyLimits
     ) -> tuple[Intervention, ...]:
-        self._window.extend((stamp, abs(force)) for stamp, force in samples)
-        slopes = rises(list(self._window), len(samples), limits.slope_window_s)
+        self._times += [stamp for stamp, _ in samples]
+        self._forces += [abs(force) for _, force in samples]
+        del self._times[:-KEPT], self._forces[:-KEPT]
+        slopes = rises(self._times, self._forces, len(samples), limits.slope_window_s)
         if not slopes:
             self.slope_over = False
             return ()
@@ -154,28 +156,26 @@ class ForceWatch:
         return (Intervention('force_slope', steepest, limits.max_force_slope_n_s),)
 
 
-def rises(samples: Sequence[Sample], newest: int, window_s: float) -> list[float]:
+def rises(
+    times_ns: Sequence[int], force_n: Sequence[float], newest: int, window_s: float
+) -> list[float]:
     """Rise, N/s, of the median of three over at least `window_s`, at each of the `newest` last
     samples that has a sample that far back: at most `newest`.
 
-    samples: stamps, rising, and forces. Over a gap in the samples the rise is that across the gap.
+    times_ns (N,) rising, force_n (N,). Over a gap in the samples the rise is that across the gap.
     """
-    if len(samples) < 4:
-        return []
-    window_ns = s_to_ns(window_s)
-    times = [stamp for stamp, _ in samples[1:-1]]  # of the middle one
+    window_ns, last = s_to_ns(window_s), len(force_n) - 2
     slopes = []
-    for end in range(max(0, len(times) - newest), len(times)):
-        begin = bisect_right(times, times[end] - window_ns) - 1
-        if begin >= 0:
-            rise = _median(samples, end) - _median(samples, begin)
-            slopes.append(rise / ((times[end] - times[begin]) / NS))
+    for end in range(max(1, last + 1 - newest), last + 1):  # the middle ones
+        begin = bisect_right(times_ns, times_ns[end] - window_ns, 1, end) - 1
+        if begin >= 1:
+            rise = _median(force_n, end) - _median(force_n, begin)
+            slopes.append(rise / ((times_ns[end] - times_ns[begin]) / NS))
     return slopes
 
 
-def _median(samples: Sequence[Sample], first: int) -> float:
-    """Median of three forces from `first` on."""
-    (_, a), (_, b), (_, c) = samples[first], samples[first + 1], samples[first + 2]
+def _median(force_n: Sequence[float], middle: int) -> float:
+    a, b, c = force_n[middle - 1 : middle + 2]
     return max(min(a, b), min(max(a, b), c))
 
 
