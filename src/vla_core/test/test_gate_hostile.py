@@ -333,7 +333,6 @@ def _with(chunk, **changes):
     return dataclasses.replace(chunk, **changes)
 
 
-@given(st.binary(min_size=5, max_size=11))
 def attack(data):
     sequence = Attack(data[0])
     for what, variant in zip(data[1::2], data[2::2]):
@@ -345,13 +344,15 @@ def attack(data):
 def attack_with(sequences):
     """Run that many sequences; the same every time."""
     SEEN.clear()
+    # Decorated here: settings may be given to a test only once.
+    test = given(st.binary(min_size=5, max_size=11))(lambda data: attack(data))
     settings(
         max_examples=sequences,
         deadline=None,
         derandomize=True,
         database=None,
         suppress_health_check=list(HealthCheck),
-    )(attack)()
+    )(test)()
     assert SEEN['sequences'] >= sequences
 
 

@@ -221,4 +221,4 @@ def test_command_that_comes_late_is_taken_to_have_moved_on():
     old_ns = rig.now_ns
     rig.state()
     moves = rig.gate._sent.reach(old_ns, old_ns + NS, LIMITS.look_ahead_s)
-    assert moves[-1, 0] >= 0.025 * LIMITS.look_ahead_s - 1e-9
+    assert moves[-1][0] >= 0.025 * LIMITS.look_ahead_s - 1e-9

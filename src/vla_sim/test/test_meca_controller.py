@@ -10,6 +10,7 @@ from vla_sim.expert import Expert
 from vla_sim.meca.codes import Code
 from vla_sim.meca.commands import receive
 from vla_sim.meca.controller import Controller
+from vla_sim.meca.motions import LEVER_M, SINGULAR, twist_to_joints
 from vla_sim.scene import draw_scene
 
 STEP_S = 0.002
@@ -297,3 +298,30 @@ def test_no_sequence_of_commands_breaks_the_joint_limits(sequence):
             assert np.all(np.abs(robot.arm.joint_rad_s) <= kin.JOINT_MAX_RAD_S * (1 + 1e-9))
     robot.connection_lost()
     time_to_rest(robot)
+
+
+def test_power_comes_back_to_the_same_arm_where_it_stood_and_nothing_else_is_left():
+    robot = ready_robot('MoveLinVelWrf(0,0,5,0,0,0)', 'SetJointVelLimit(30)')
+    run(robot, 0.03)
+    robot.measured_rad = robot.arm.joint_rad.copy()
+    there, arm = robot.measured_rad.copy(), robot.arm
+    robot.set_estop(True)
+    robot.reboot()
+    assert robot.arm is not arm and robot.arm.at_rest and robot.arm.speed_share == 1.0
+    np.testing.assert_array_equal(robot.arm.joint_rad, there)
+    assert vars(robot).keys() == vars(Controller(there)).keys()
+    assert robot.status == Controller(there).status and robot.time_s == 0.0
+    assert not robot.replies and not robot.counts and robot.estop == 0
+
+
+def test_a_singular_arm_halts_and_one_a_little_off_does_not():
+    jacobian = kin.jacobian(np.radians([10, 20, 10, 0, 0, 0]))
+    assert twist_to_joints(jacobian, np.ones(6)) is None
+    for wrist_deg in np.linspace(0.05, 12, 240):
+        jacobian = kin.jacobian(np.radians([10, 20, 10, 5, wrist_deg, 3]))
+        scaled = np.concatenate([jacobian[:3], jacobian[3:] * LEVER_M])
+        least = np.linalg.svd(scaled, compute_uv=False)[-1]
+        speeds = twist_to_joints(jacobian, np.arange(6.0))
+        assert (speeds is None) == (least < SINGULAR * LEVER_M)
+        if speeds is not None:
+            np.testing.assert_allclose(jacobian @ speeds, np.arange(6.0), atol=1e-10)

@@ -92,7 +92,6 @@ class World:
         if self.meca is None:
             self.lab.follow_expert()
             return
-        self._commanded.robot = self.meca.robot  # another one after a power cut
         self._commanded.step()
         self.meca.after_step()
 

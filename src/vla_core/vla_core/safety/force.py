@@ -5,9 +5,12 @@ it says what was crossed and when the sensor last brought something new.
 
 The limit on force looks at every finite sample, whatever its stamp: one is enough. The rise is
 measured between medians of three over a window, so that the noise of one sample cannot trip it.
+In plain floats: a datagram has some seven samples.
 """
 
-from collections.abc import Callable
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 import math
 
 import numpy as np
@@ -19,8 +22,7 @@ from vla_core.safety.limits import SafetyLimits
 from vla_core.safety.values import Intervention
 from vla_core.timebase import NS, s_to_ns
 
-Array = NDArray[np.float64]
-Stamps = NDArray[np.int64]
+Sample = tuple[int, float]  # stamp, ns, and force, N
 
 RELEASE_RATIO = 0.9  # a limit once crossed counts as crossed until the value is back under this
 OLDEST_S = 60.0  # a stamp further back is not of this run
@@ -48,22 +50,25 @@ class ForceWatch:
         self, stamps_ns: ArrayLike, force_n: ArrayLike, now_ns: int, limits: SafetyLimits
     ) -> tuple[Intervention, ...]:
         """Take in samples (N,) int64 ns and (N,) N in any order; what was crossed by them."""
-        batch = _arrays(stamps_ns, force_n)
+        batch = _lists(stamps_ns, force_n)
         if batch is None:
             self._counters.add('force_bad_batch')
             return ()
-        stamps, force = batch
-        self._counters.add('force_samples', len(force))
-        finite = np.isfinite(force)
-        self._drop('force_not_finite', ~finite)
-        stamps, force = stamps[finite], force[finite] - limits.force_zero_n
-        crossed = self._check_force(force, limits)
-        stamps, force = self._in_order(stamps, force, now_ns)
-        if len(force):
-            self._note_content(stamps, force)
+        stamps, forces = batch
+        self._counters.add('force_samples', len(forces))
+        samples = [
+            (stamp, force - limits.force_zero_n)
+            for stamp, force in zip(stamps, forces)
+            if math.isfinite(force)
+        ]
+        self._drop('force_not_finite', len(forces) - len(samples))
+        crossed = self._check_force(samples, limits)
+        samples = self._in_order(samples, now_ns)
+        if samples:
+            self._note_content(samples)
             if not crossed:
                 self.force_over &= abs(self.newest_n) > RELEASE_RATIO * limits.max_force_n
-            crossed += self._check_slope(stamps, force, limits)
+            crossed += self._check_slope(samples, limits)
         return crossed
 
     def over(self, limits: SafetyLimits) -> tuple[Intervention, ...]:
@@ -81,62 +86,69 @@ class ForceWatch:
         self._forget_window()
 
     def _forget_window(self) -> None:
-        self._times: Stamps = np.empty(0, np.int64)
-        self._forces: Array = np.empty(0)
+        self._times: list[int] = []
+        self._forces: list[float] = []  # absolute
         self._slope = 0.0
         self.slope_over = False
 
-    def _drop(self, kind: str, mask: NDArray[np.bool_]) -> None:
-        count = int(np.count_nonzero(mask))
+    def _drop(self, kind: str, count: int) -> None:
         if count:
             self._counters.add(kind, count)
 
-    def _check_force(self, force: Array, limits: SafetyLimits) -> tuple[Intervention, ...]:
-        peak = float(np.abs(force).max(initial=0.0))
+    def _check_force(
+        self, samples: list[Sample], limits: SafetyLimits
+    ) -> tuple[Intervention, ...]:
+        peak = max((abs(force) for _, force in samples), default=0.0)
         if not peak > limits.max_force_n:
             return ()
         self.force_over = True
         return (Intervention('force_limit', peak, limits.max_force_n),)
 
-    def _in_order(self, stamps: Stamps, force: Array, now_ns: int) -> tuple[Stamps, Array]:
-        """Only what is newer than everything before, oldest first; the rest is counted."""
+    def _in_order(self, samples: list[Sample], now_ns: int) -> list[Sample]:
+        """Only what is newer than everything before, oldest first; the rest is counted. Of two
+        with one stamp the first counts.
+        """
         latest_ns = now_ns + s_to_ns(FUTURE_TOLERANCE_S)
         if self._newest_ns is not None and self._newest_ns > latest_ns:
             self._counters.add('force_restarts')
             self.forget()
-        ahead = stamps > latest_ns
-        self._drop('force_ahead', ahead)
         oldest_ns = now_ns - s_to_ns(OLDEST_S) if self._newest_ns is None else self._newest_ns
-        late = stamps <= oldest_ns
-        self._drop('force_late', late)
-        keep = ~(ahead | late)
-        kept, first = np.unique(stamps[keep], return_index=True)
-        return kept, force[keep][first]
+        self._drop('force_ahead', sum(stamp > latest_ns for stamp, _ in samples))
+        self._drop('force_late', sum(stamp <= oldest_ns for stamp, _ in samples))
+        kept: dict[int, float] = {}
+        for stamp, force in samples:
+            if oldest_ns < stamp <= latest_ns:
+                kept.setdefault(stamp, force)
+        return sorted(kept.items())
 
-    def _note_content(self, stamps: Stamps, force: Array) -> None:
+    def _note_content(self, samples: list[Sample]) -> None:
         """Find the newest sample that differs from the one before it. A datagram whose values
         repeat the one before has nothing new, whatever its stamps.
         """
-        content = force.tobytes()
-        changed = np.diff(force, prepend=self.newest_n) != 0
-        if len(force) > 1 and content == self._last_batch:
-            changed[:] = False
+        content = array('d', [force for _, force in samples]).tobytes()
+        repeated = len(samples) > 1 and content == self._last_batch
         self._last_batch = content
-        self._drop('force_frozen', ~changed)
-        if changed.any():
-            self.changed_ns = int(stamps[changed][-1])
-        self._newest_ns, self.newest_n = int(stamps[-1]), float(force[-1])
+        frozen = 0
+        for stamp, force in samples:
+            if repeated or force == self.newest_n:
+                frozen += 1
+            else:
+                self.changed_ns = stamp
+            self.newest_n = force
+        self._drop('force_frozen', frozen)
+        self._newest_ns = samples[-1][0]
 
     def _check_slope(
-        self, stamps: Stamps, force: Array, limits: SafetyLimits
+        self, samples: list[Sample], limits: SafetyLimits
     ) -> tuple[Intervention, ...]:
-        self._times = np.concatenate([self._times, stamps])[-KEPT:]
-        self._forces = np.concatenate([self._forces, np.abs(force)])[-KEPT:]
-        slopes = rises(self._times, self._forces, len(force), limits.slope_window_s)
-        if not len(slopes):
+        self._times += [stamp for stamp, _ in samples]
+        self._forces += [abs(force) for _, force in samples]
+        del self._times[:-KEPT], self._forces[:-KEPT]
+        slopes = rises(self._times, self._forces, len(samples), limits.slope_window_s)
+        if not slopes:
             self.slope_over = False
             return ()
-        steepest, self._slope = float(slopes.max()), float(slopes[-1])
+        steepest, self._slope = max(slopes), slopes[-1]
         self.slope_over &= self._slope > RELEASE_RATIO * limits.max_force_slope_n_s
         if not steepest > limits.max_force_slope_n_s:
             return ()
@@ -144,26 +156,30 @@ class ForceWatch:
         return (Intervention('force_slope', steepest, limits.max_force_slope_n_s),)
 
 
-def rises(times_ns: Stamps, force_n: Array, newest: int, window_s: float) -> Array:
+def rises(
+    times_ns: Sequence[int], force_n: Sequence[float], newest: int, window_s: float
+) -> list[float]:
     """Rise, N/s, of the median of three over at least `window_s`, at each of the `newest` last
-    samples that has a sample that far back: (<= newest,).
+    samples that has a sample that far back: at most `newest`.
 
     times_ns (N,) rising, force_n (N,). Over a gap in the samples the rise is that across the gap.
     """
-    if len(force_n) < 4:
-        return np.empty(0)
-    a, b, c = force_n[:-2], force_n[1:-1], force_n[2:]
-    median = np.maximum(np.minimum(a, b), np.minimum(np.maximum(a, b), c))
-    times = times_ns[1:-1]  # of the middle one
-    ends = np.arange(max(0, len(times) - newest), len(times))
-    begins = np.searchsorted(times, times[ends] - s_to_ns(window_s), side='right') - 1
-    ends, begins = ends[begins >= 0], begins[begins >= 0]
-    with np.errstate(over='ignore', invalid='ignore'):  # 1e308 N is above any limit all the same
-        slopes: Array = (median[ends] - median[begins]) / ((times[ends] - times[begins]) / NS)
+    window_ns, last = s_to_ns(window_s), len(force_n) - 2
+    slopes = []
+    for end in range(max(1, last + 1 - newest), last + 1):  # the middle ones
+        begin = bisect_right(times_ns, times_ns[end] - window_ns, 1, end) - 1
+        if begin >= 1:
+            rise = _median(force_n, end) - _median(force_n, begin)
+            slopes.append(rise / ((times_ns[end] - times_ns[begin]) / NS))
     return slopes
 
 
-def _arrays(stamps_ns: ArrayLike, force_n: ArrayLike) -> tuple[Stamps, Array] | None:
+def _median(force_n: Sequence[float], middle: int) -> float:
+    a, b, c = force_n[middle - 1 : middle + 2]
+    return max(min(a, b), min(max(a, b), c))
+
+
+def _lists(stamps_ns: ArrayLike, force_n: ArrayLike) -> tuple[list[int], list[float]] | None:
     convert: Callable[[ArrayLike, type], NDArray[np.generic]] = np.asarray
     try:
         stamps, force = convert(stamps_ns, np.int64), convert(force_n, np.float64)
@@ -171,4 +187,4 @@ def _arrays(stamps_ns: ArrayLike, force_n: ArrayLike) -> tuple[Stamps, Array] | 
         return None
     if stamps.ndim != 1 or stamps.shape != force.shape:
         return None
-    return stamps.astype(np.int64), force.astype(np.float64)
+    return stamps.tolist(), force.tolist()

@@ -10,7 +10,7 @@ drives the robot in a mode that stops by itself when commands cease. Knows neith
 the arm nor collisions of anything but the tool centre point with the workspace box.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 import math
 import threading
@@ -34,6 +34,7 @@ from vla_core.safety.pose import Pose, pose_of
 from vla_core.safety.retraction import Retraction
 from vla_core.safety.rules import age_s, Finding, Grade, stop
 from vla_core.safety.values import ArmState, GateOutput, GateState, Intervention, Result
+from vla_core.spatial import length
 from vla_core.timebase import s_to_ns
 
 Array = NDArray[np.float64]
@@ -168,8 +169,9 @@ class SafetyGate:
             else:
                 out = self._rest()
             out = self._verify(out)
-            self._sent.add(now_ns, out.velocity)
-            self._tracking.add(now_ns, out.velocity, self._limits.look_ahead_s)
+            velocity = out.velocity.tolist()
+            self._sent.add(now_ns, velocity)
+            self._tracking.add(now_ns, velocity, self._limits.look_ahead_s)
             self._count(out)
             return out
 
@@ -269,11 +271,12 @@ class SafetyGate:
             return GateOutput(np.zeros(6), Result.STOPPED, why)
         if findings or motion is None or pose is None:
             return GateOutput(np.zeros(6), Result.HELD, why)
-        shaped = self._shape(np.asarray(motion.velocity, np.float64), pose, now_ns)
+        velocity = np.asarray(motion.velocity, np.float64).tolist()
+        shaped = self._shape(velocity, pose, now_ns)
         result = Result.EXECUTED
         if shaped.why:
-            result = Result.LIMITED if shaped.velocity.any() else Result.HELD
-        return GateOutput(shaped.velocity, result, shaped.why)
+            result = Result.LIMITED if any(shaped.velocity) else Result.HELD
+        return GateOutput(np.array(shaped.velocity), result, shaped.why)
 
     def _check_tracking(self) -> tuple[Finding, ...]:
         limit_m = self._limits.max_tracking_error_m
@@ -282,7 +285,7 @@ class SafetyGate:
         error_m = self._tracking.error_m(self._inputs.pose, self._limits.look_ahead_s)
         return (stop('tracking', error_m, limit_m),) if error_m > limit_m else ()
 
-    def _shape(self, velocity: Array, pose: Pose, now_ns: int) -> shaping.Shaped:
+    def _shape(self, velocity: Sequence[float], pose: Pose, now_ns: int) -> shaping.Shaped:
         """Slow a finite velocity down to every limit."""
         ahead_s = self._limits.look_ahead_s
         moves = self._sent.reach(pose.stamp_ns, now_ns, ahead_s)
@@ -327,12 +330,12 @@ class SafetyGate:
             return GateOutput(np.zeros(6), Result.STOPPED, (*why, end))
         shaped = self._shape(retraction.velocity(limits), pose, now_ns)
         retraction.note(shaped.velocity, self._period_s)
-        return GateOutput(shaped.velocity, Result.RETRACTING, why + shaped.why)
+        return GateOutput(np.array(shaped.velocity), Result.RETRACTING, why + shaped.why)
 
     def _verify(self, out: GateOutput) -> GateOutput:
         """A last look, independent of how the velocity came about."""
-        linear = math.sqrt(out.velocity[:3] @ out.velocity[:3])
-        angular = math.sqrt(out.velocity[3:] @ out.velocity[3:])
+        x, y, z, a, b, c = out.velocity.tolist()
+        linear, angular = length((x, y, z)), length((a, b, c))
         limits = self._limits
         if linear <= limits.max_speed_m_s * (1 + VERIFY) and angular <= limits.max_turn_rad_s * (
             1 + VERIFY

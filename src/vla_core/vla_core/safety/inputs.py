@@ -3,10 +3,8 @@
 Used by the gate, under its lock. Deliberately decides nothing: it returns findings.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-
-import numpy as np
-from numpy.typing import NDArray
 
 from vla_core.arms.base import Arm
 from vla_core.counters import Counters
@@ -17,7 +15,7 @@ from vla_core.safety.pose import Pose
 from vla_core.safety.rules import age_s, Finding, Grade, hold, judge_age, stop
 from vla_core.safety.values import ArmState
 
-Array = NDArray[np.float64]
+Floats = Sequence[float]
 
 
 @dataclass
@@ -106,18 +104,17 @@ def _check_pose(pose: Pose, limits: SafetyLimits) -> tuple[Finding, ...]:
 def outside(pose: Pose, arm: Arm, limits: SafetyLimits) -> tuple[Finding, ...]:
     """Whether the arm is outside the workspace or its joint limits: not to be enabled there."""
     found: tuple[Finding, ...] = ()
-    low, high = np.array(limits.box_min_m), np.array(limits.box_max_m)
-    found += _beyond('workspace', pose.position_m, low, high)
+    found += _beyond('workspace', pose.position_m, limits.box_min_m, limits.box_max_m)
     return found + _beyond(
         'joint_limit',
         pose.joint_rad,
-        arm.joint_min_rad + limits.joint_margin_rad,
-        arm.joint_max_rad - limits.joint_margin_rad,
+        (arm.joint_min_rad + limits.joint_margin_rad).tolist(),
+        (arm.joint_max_rad - limits.joint_margin_rad).tolist(),
     )
 
 
-def _beyond(kind: str, place: Array, low: Array, high: Array) -> tuple[Finding, ...]:
-    for value, least, most in zip(place.tolist(), low.tolist(), high.tolist()):
+def _beyond(kind: str, place: Floats, low: Floats, high: Floats) -> tuple[Finding, ...]:
+    for value, least, most in zip(place, low, high):
         if not least <= value <= most:
             return (hold(kind, value, least if value < least else most),)
     return ()

@@ -6,6 +6,7 @@ Deliberately judges no ages and no limits.
 
 from dataclasses import dataclass
 from functools import cached_property
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from vla_core.arms.base import Arm
 from vla_core.safety.rules import numbers
 from vla_core.safety.values import ArmState
+from vla_core.spatial import length, rotate, subtract, Vector
 
 Array = NDArray[np.float64]
 
@@ -26,9 +28,9 @@ class Pose:
     """Where the arm is, by its joints and by the pose it reports."""
 
     stamp_ns: int
-    joint_rad: Array  # (6,)
-    position_m: Array  # (3,) as reported
-    axis: Array  # (3,) unit: the needle's direction, from the joints
+    joint_rad: list[float]  # (6,)
+    position_m: Vector  # as reported
+    axis: Vector  # unit: the needle's direction, from the joints
     jacobian: Array  # (6, 6)
     error_m: float  # how far joints and reported pose disagree
 
@@ -52,17 +54,24 @@ def pose_of(state: ArmState, arm: Arm) -> Pose | None:
     quat = numbers(state.quat_xyzw, (4,))
     if joint_rad is None or position_m is None or quat is None:
         return None
-    if not abs(float(np.linalg.norm(quat)) - 1) < UNIT_TOLERANCE:
+    x, y, z, w = quat.tolist()
+    size = math.sqrt(x * x + y * y + z * z + w * w)
+    if not abs(size - 1) < UNIT_TOLERANCE:
         return None
     # Beyond two turns it is no joint of any arm, and further on sines lose their meaning.
-    if not (np.abs(joint_rad) <= 4 * np.pi).all():
+    if not max(map(abs, joint_rad.tolist())) <= 4 * math.pi:
         return None
     by_joints, rotation = arm.forward(joint_rad)
-    axis = rotation[:, 2]
-    x, y, z, w = (quat / np.linalg.norm(quat)).tolist()
-    reported = np.array([2 * (x * z + y * w), 2 * (y * z - x * w), 1 - 2 * (x * x + y * y)])
-    tilt = float(np.linalg.norm(reported - axis))
-    error_m = float(np.linalg.norm(by_joints - position_m)) + LEVER_M * tilt
-    pose = Pose(state.stamp_ns, joint_rad, position_m, axis, arm.jacobian(joint_rad), error_m)
+    axis, place = _vector(rotation[:, 2]), _vector(position_m)
+    reported = rotate((x, y, z, w), (0.0, 0.0, 1.0))
+    tilt = length(subtract(reported, axis))
+    error_m = length(subtract(_vector(by_joints), place)) + LEVER_M * tilt
+    jacobian = arm.jacobian(joint_rad)
+    pose = Pose(state.stamp_ns, joint_rad.tolist(), place, axis, jacobian, error_m)
     _ = pose.inverse  # now, not in the command
     return pose
+
+
+def _vector(array: Array) -> Vector:
+    x, y, z = array.tolist()
+    return x, y, z

@@ -4,6 +4,7 @@ Used by every module of the gate. Deliberately keeps no state.
 """
 
 from enum import IntEnum
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -68,4 +69,6 @@ def numbers(value: ArrayLike, shape: tuple[int, ...]) -> Array | None:
         array = np.asarray(value, np.float64)
     except (TypeError, ValueError, OverflowError):
         return None
-    return array if array.shape == shape and np.isfinite(array).all() else None
+    if array.shape != shape or not all(map(math.isfinite, array.ravel().tolist())):
+        return None
+    return array

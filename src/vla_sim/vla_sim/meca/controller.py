@@ -83,6 +83,14 @@ class Controller:
     """State of one emulated controller since its power came on."""
 
     def __init__(self, joint_rad: Array) -> None:
+        """Power on, at joints (6,) rad."""
+        self._boot(joint_rad)
+
+    def reboot(self) -> None:
+        """Power is back after a cut: everything as at the start, but the arm stays where it is."""
+        self._boot(self.measured_rad)
+
+    def _boot(self, joint_rad: Array) -> None:
         self.arm = Arm(np.array(joint_rad, dtype=float), np.zeros(6))
         self.measured_rad, self.measured_rad_s = self.arm.joint_rad.copy(), np.zeros(6)
         self.settings = Settings()

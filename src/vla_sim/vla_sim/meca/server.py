@@ -68,10 +68,7 @@ class Client:
 
 
 class MecaServer:
-    """Both ports of one emulated robot; single-threaded.
-
-    `robot` is a new controller after every power cycle.
-    """
+    """Both ports of one emulated robot; single-threaded."""
 
     def __init__(self, host: str, control_port: int, monitor_port: int, robot: Controller) -> None:
         """Listen; DeviceError with one clear line if a port is taken."""
@@ -209,7 +206,7 @@ class MecaServer:
             return
         self.powered = on
         if on:
-            self.robot = Controller(self.robot.measured_rad)
+            self.robot.reboot()
             self._next_cycle_s = 0.0
             for client in self._dead:
                 client.close(reset=True)
