@@ -4,12 +4,17 @@ import functools
 import json
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
+from vla_core.errors import VlaError
+from vla_sim import gl
 from vla_training.evaluation.evaluate import evaluate, Evaluation, run_one, wilson
 from vla_training.evaluation.options import Delays, EvaluationOptions
+from vla_training.evaluation.picture import draw_sweep, film
 from vla_training.evaluation.policies import ConstantPolicy, ScriptedPolicy
+from vla_training.evaluation.sweep import Sweep, table
 
 CONTRACT = Path(__file__).resolve().parents[3] / 'launch/config/contract/insertion.yaml'
 SCRIPTED = functools.partial(ScriptedPolicy, CONTRACT)
@@ -77,3 +82,37 @@ def test_the_result_is_json_with_the_promised_keys(scripted):
     options = EvaluationOptions(limit_s=1.5)
     held = Evaluation(options, (run_one(1000, HOLD(), options),))
     assert json.loads(json.dumps(held.to_dict(), allow_nan=False))['entry_error_mm']['p50'] is None
+
+
+def test_a_sweep_changes_one_option_and_names_what_it_does_not_know():
+    base = EvaluationOptions()
+    sweep = Sweep.parse('vlm-delay-ms=0,800')
+    assert [o.delays.vlm_delay_s for o in sweep.options(base)] == [0.0, 0.8]
+    assert [o.task for o in Sweep.parse('task=still,moving').options(base)] == ['still', 'moving']
+    with pytest.raises(VlaError, match='did you mean'):
+        Sweep.parse('vlm-delay=3')
+    with pytest.raises(VlaError, match='task'):
+        Sweep.parse('task=jumping').options(base)
+    with pytest.raises(VlaError, match='expected values'):
+        Sweep.parse('images=')
+
+
+def test_the_table_and_the_curve_of_a_sweep_tell_each_value(scripted, tmp_path):
+    sweep = Sweep.parse('vlm-delay-ms=0,381')
+    lines = table(sweep, [scripted, scripted]).splitlines()
+    assert len(lines) == 3 and '1/1' in lines[1] and lines[2].split()[0] == '381'
+    draw_sweep(sweep, [scripted, scripted], 'scripted', tmp_path / 'curve.png')
+    assert (tmp_path / 'curve.png').stat().st_size > 5000
+
+
+def test_a_film_shows_the_episode_at_five_pictures_a_second(tmp_path):
+    try:
+        gl.require()
+    except gl.GraphicsError as error:
+        pytest.skip(str(error))
+    path = tmp_path / 'film.mp4'
+    film(1000, HOLD(), EvaluationOptions(limit_s=1.0), path)
+    with av.open(str(path)) as container:
+        frames = [frame.to_ndarray(format='rgb24') for frame in container.decode(video=0)]
+    assert len(frames) in (8, 9) and frames[0].shape == (360, 960, 3)
+    assert frames[0][:180].std() > 20

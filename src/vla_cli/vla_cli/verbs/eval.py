@@ -55,14 +55,61 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         '--limit', type=positive, default=25.0, metavar='S', help='of an episode (%(default)s)'
     )
+    parser.add_argument(
+        '--sweep', metavar='KEY=A,B', help='one option over several values: vlm-delay-ms=0,381,800'
+    )
+    parser.add_argument(
+        '--plot', type=Path, metavar='PNG', help="the sweep's curve, with --sweep"
+    )
+    parser.add_argument(
+        '--video', type=Path, metavar='MP4', help='film the first seed, and do nothing else'
+    )
     parser.add_argument('--jobs', type=int, default=1, metavar='N', help='processes (%(default)s)')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the result there')
 
 
 def run(args) -> int:
     """Evaluate, print, write."""
-    if args.json is not None and not args.json.absolute().parent.is_dir():
-        raise VlaError(f'--json {args.json}: the folder {args.json.parent} does not exist')
+    for option in ('json', 'plot', 'video'):
+        path = getattr(args, option)
+        if path is not None and not path.absolute().parent.is_dir():
+            raise VlaError(f'--{option} {path}: the folder {path.parent} does not exist')
+    if args.plot is not None and args.sweep is None:
+        raise VlaError('--plot draws a sweep: give --sweep too')
+    if args.video is not None:
+        return _film(args)
+    return _one(args) if args.sweep is None else _sweep(args)
+
+
+def _film(args) -> int:
+    from vla_training.evaluation.picture import film
+
+    result = film(args.seeds[0], _maker(args)(), _options(args), args.video)
+    say(f'{args.video}: seed {result.seed}, {result.duration_s:.1f} s, {result.reason}')
+    return 0
+
+
+def _sweep(args) -> int:
+    from vla_training.evaluation.evaluate import evaluate
+    from vla_training.evaluation.picture import draw_sweep
+    from vla_training.evaluation.sweep import Sweep, table
+
+    sweep = Sweep.parse(args.sweep)
+    found, maker = [], _maker(args)
+    for value, options in zip(sweep.values, sweep.options(_options(args))):
+        sys.stderr.write(f'{sweep.key} {value}\n')
+        found.append(evaluate(maker, args.seeds, options, args.jobs))
+    if args.json is not None:
+        rows = {value: one.to_dict() for value, one in zip(sweep.values, found)}
+        args.json.write_text(json.dumps({'sweep': sweep.key, 'values': rows}, indent=1) + '\n')
+    if args.plot is not None:
+        title = f'{args.policy or args.checkpoint}, task {args.task}, {len(args.seeds)} seeds'
+        draw_sweep(sweep, found, title, args.plot)
+    say(table(sweep, found))
+    return 0
+
+
+def _one(args) -> int:
     from vla_training.evaluation.evaluate import evaluate
 
     began_s, done = time.monotonic(), [0]

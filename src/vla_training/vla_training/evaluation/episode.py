@@ -5,6 +5,7 @@ and are judged as there; chunks go through the driver's own command path, so the
 moves. Deterministic: seed and options give the same result. Deliberately no ROS and no clock.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 import math
 
@@ -25,6 +26,7 @@ from vla_drivers.command_path import CommandPath
 from vla_inference.engine.input_buffers import BufferSettings, InputBuffers, Snapshot
 from vla_inference.engine.records import FeatureSet
 from vla_sim.scene import DEFAULT_RANGES
+from vla_sim.shared import COLUMNS
 from vla_training.evaluation.options import EvaluationOptions, INSTRUCTION
 from vla_training.evaluation.policies import Policy
 from vla_training.evaluation.track import EpisodeTrack
@@ -33,6 +35,7 @@ from vla_training.simulation.judge import Judge
 
 EPOCH_NS = 1_750_000_000 * NS
 SLOT_NS = NS // 50  # robot state and command, as launch/config/robot_driver.yaml
+WATCH_NS = NS // 5
 ENABLE_NS = NS  # by then every input has come once
 MS = NS // 1000
 
@@ -84,6 +87,8 @@ class Episode:
         self._features: list[FeatureSet] = []  # passes that are not done yet
         self._first: NDArray[np.float16] | None = None
         self._next_pass_ns, self._passes, self._ticks = EPOCH_NS, 0, 0
+        # Called with the newest pictures and lines of text, five times a second.
+        self.watch: Callable[[dict[str, bytes], list[str]], None] | None = None
         policy.reset(seed)
 
     def run(self) -> EpisodeResult:
@@ -126,8 +131,23 @@ class Episode:
             self._deliver()
             self._path.tick(devices.now_ns)
             self._track.look(devices.state, self._judge.inside)
+            if self.watch is not None and since_ns % WATCH_NS == 0:
+                self._show(self.watch)
             if since_ns == ENABLE_NS:
                 self._path.enable()
+
+    def _show(self, watch: Callable[[dict[str, bytes], list[str]], None]) -> None:
+        seen, judge, state = self._devices.newest_pictures(), self._judge, self._devices.state
+        if seen is not None:
+            lines = [
+                f'seed {self._seed}',
+                f'{(self._devices.now_ns - EPOCH_NS - ENABLE_NS) / NS:.1f} s',
+                f'depth {1e3 * state[COLUMNS.depth]:.1f} mm',
+                f'off the axis {1e3 * state[COLUMNS.radial]:.2f} mm',
+                f'force {state[COLUMNS.force]:.2f} N',
+                'inside' if judge.inside else str(self._path.gate.state),
+            ]
+            watch(seen[1], lines)
 
     def _sense(self) -> None:
         self._arriving += self._devices.samples()
