@@ -3,10 +3,11 @@ SHELL := /bin/bash
 root := $(CURDIR)
 enter := root=$(root); source tools/env.sh;
 
-.PHONY: help setup demo test test-system lint clean
+.PHONY: help setup demo nano test test-system lint clean
 
 help:
 	@echo 'make demo         watch needle insertions in the simulated lab (Ctrl-C ends it)'
+	@echo 'make nano         train the nano policy from nothing (some two hours on two cores) and evaluate it'
 	@echo 'make test         all tests but the long ones'
 	@echo 'make test-system  the long whole-system tests'
 	@echo 'make setup        only prepare: system packages, .venv, build'
@@ -18,6 +19,9 @@ setup:
 
 demo: setup
 	@./vla demo
+
+nano: setup
+	@tools/nano.sh
 
 test: setup
 	@$(enter) python tools/run_tests.py
