@@ -11,6 +11,7 @@ from std_srvs.srv import Trigger
 from vla_cli.main import main
 from vla_cli.operator import link as link_module
 from vla_cli.operator.link import OperatorLink
+from vla_cli.operator.records import OUTCOMES
 from vla_cli.verbs import robot as robot_verb
 from vla_core.errors import VlaError
 from vla_msgs.action import ExecuteTask
@@ -131,6 +132,28 @@ def test_without_a_stack_it_is_one_line_that_says_what_to_start(short, capsys, w
     assert main(words) == 1
     error = capsys.readouterr().err
     assert 'vla up' in error and error.count('\n') == 1
+
+
+def test_a_server_that_is_found_late_is_waited_for_and_that_is_said(monkeypatch, capsys):
+    monkeypatch.setattr(link_module, 'PATIENT_S', 0.3)
+    codes = []
+    thread = threading.Thread(target=lambda: codes.append(main(['task', 'insert'])))
+    thread.start()
+    said = []
+    wait_for(lambda: said.append(capsys.readouterr().err) or 'waiting for a task' in ''.join(said))
+    node = TaskServer()
+    node.finish.set()
+    with spinning(node):
+        thread.join(20.0)
+    node.server.destroy()
+    assert codes == [0]
+    assert ''.join(said).count('waiting') == 1
+
+
+def test_outcomes_have_the_numbers_of_the_action():
+    for number, name in enumerate(OUTCOMES):
+        assert getattr(ExecuteTask.Result, name) == number
+    assert ExecuteTask.Result().outcome == OUTCOMES.index('UNKNOWN')
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,6 @@ def test_no_insertion_begins_before_a_retraction_has_succeeded(instruction, outc
 
 def test_empty_result_of_a_server_that_failed_is_no_success():
     empty = SimpleNamespace(outcome=0, detail='', duration_s=0.0, peak_force_n=0.0)
-    assert goal_end(empty, succeeded=True).success
+    assert not goal_end(empty, succeeded=True).success
     failed = goal_end(empty, succeeded=False)
     assert not failed.success and 'log' in failed.detail

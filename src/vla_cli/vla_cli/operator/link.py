@@ -1,8 +1,8 @@
 """What the operator does to the robot, from a program: services, status, goals with progress.
 
 Used by `vla robot`, `vla task` and `vla demo`. Has a ROS context and an executor of its own, so
-that it works beside the monitor. Every failure is one VlaError that says what to do. Deliberately
-decides nothing: the driver and the task server do.
+that it works beside the monitor. Every failure is one VlaError saying what to do; long waits are
+told. Deliberately decides nothing: the driver and the task server do.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,8 @@ from vla_msgs.msg import CommandStatus, RobotStatus
 from vla_ros import qos
 
 SERVICES = ('enable', 'disable', 'emergency_stop', 'reset', 'recover')
-ANSWER_S = 10.0  # discovery alone has taken more than 3 s on a loaded machine
+ANSWER_S = 15.0  # discovery alone has taken more than 3 s on a loaded machine
+PATIENT_S = 3.0  # after this it is said that we still wait
 RECOVER_S = 60.0  # activating and homing take a while
 CANCEL_S = 5.0
 _SPIN_S = 0.05
@@ -41,7 +42,9 @@ _SPIN_S = 0.05
 class OperatorLink:
     """Use as a context manager; one thread."""
 
-    def __init__(self, namespace: str = ''):
+    def __init__(self, namespace: str = '', tell: Callable[[str], None] = lambda text: None):
+        """`tell` gets a line when an answer takes long."""
+        self._tell = tell
         self._context = Context()
         rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
         self._node = Node(
@@ -70,9 +73,10 @@ class OperatorLink:
         self._node.destroy_node()
         rclpy.try_shutdown(context=self._context)
 
-    def status(self, timeout_s: float = ANSWER_S) -> OperatorStatus:
+    def status(self) -> OperatorStatus:
         """Return the newest robot and command status; VlaError when no driver tells any."""
-        self._wait(lambda: self._robot is not None, timeout_s)
+        timeout_s = ANSWER_S
+        self._find('a robot driver on robot/status', lambda: self._robot is not None, timeout_s)
         if self._robot is None:
             raise VlaError(f'no robot driver on robot/status within {timeout_s:g} s: vla up')
         self._wait(lambda: self._command is not None, 0.5)
@@ -88,7 +92,7 @@ class OperatorLink:
         """
         client = self._node.create_client(Trigger, f'robot/{name}')
         try:
-            if not self._wait(client.service_is_ready, ANSWER_S, stop):
+            if not self._find(f'robot/{name}', client.service_is_ready, ANSWER_S, stop):
                 raise VlaError(
                     f'robot/{name}: no robot driver answers within {ANSWER_S:g} s: vla up'
                 )
@@ -113,7 +117,8 @@ class OperatorLink:
         """Run a goal to its end; `stop` turning true, or Ctrl-C, cancels it."""
         if self._actions is None:
             self._actions = ActionClient(self._node, ExecuteTask, 'execute_task')
-        if not self._wait(self._actions.server_is_ready, ANSWER_S, stop):
+        ready = self._actions.server_is_ready
+        if not self._find('a task server on execute_task', ready, ANSWER_S, stop):
             raise VlaError(f'no task server on execute_task within {ANSWER_S:g} s: vla up')
         sent = self._actions.send_goal_async(
             ExecuteTask.Goal(instruction=instruction, timeout_s=timeout_s),
@@ -157,6 +162,23 @@ class OperatorLink:
     def spin(self, seconds: float, stop: Callable[[], bool] = lambda: False) -> None:
         """Hear what comes for so long."""
         self._wait(lambda: False, seconds, stop)
+
+    def _find(
+        self,
+        what: str,
+        condition: Callable[[], bool],
+        timeout_s: float,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """Wait as `_wait` does for somebody to be there; say so when it takes long."""
+        patient_s = min(PATIENT_S, timeout_s)
+        if self._wait(condition, patient_s, stop):
+            return True
+        left_s = timeout_s - patient_s
+        if left_s <= 0 or stop():
+            return condition()
+        self._tell(f'waiting for {what}, up to {left_s:.0f} s more')
+        return self._wait(condition, left_s, stop)
 
     def _wait(
         self,

@@ -8,7 +8,8 @@ import math
 
 from vla_cli.records import CommandRecord, RobotRecord
 
-OUTCOMES = ('SUCCESS', 'CANCELED', 'TIMEOUT', 'GATE_STOP', 'REFUSED')  # as in ExecuteTask
+# As in ExecuteTask; a test compares.
+OUTCOMES = ('UNKNOWN', 'SUCCESS', 'CANCELED', 'TIMEOUT', 'GATE_STOP', 'REFUSED')
 
 
 @dataclass(frozen=True)
@@ -103,12 +104,12 @@ def progress_record(feedback) -> ProgressRecord:
 
 def goal_end(result, succeeded: bool) -> GoalEnd:
     """vla_msgs/ExecuteTask result -> GoalEnd. `succeeded`: the action's own status, without which
-    no outcome is a success: an empty result has the number of one.
+    no outcome is a success.
     """
     known = result.outcome < len(OUTCOMES)
     outcome = OUTCOMES[result.outcome] if known else str(result.outcome)
     detail = result.detail
-    if outcome == 'SUCCESS' and not succeeded:
+    if outcome == 'UNKNOWN' or (outcome == 'SUCCESS' and not succeeded):
         outcome, detail = 'FAILED', 'the task server failed; see its log'
     return GoalEnd(outcome, detail, result.duration_s, result.peak_force_n)
 

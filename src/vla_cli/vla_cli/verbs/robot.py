@@ -11,7 +11,7 @@
 The stop button of the robot is the one to rely on; `stop` needs a working computer.
 """
 
-from vla_cli.arguments import Parser, say, UsageError
+from vla_cli.arguments import complain, Parser, say, UsageError
 from vla_core.errors import did_you_mean
 
 ACTIONS = ('status', 'recover', 'enable', 'disable', 'stop', 'reset')
@@ -40,7 +40,7 @@ def run(args) -> int:
     prepare()
     from vla_cli.operator.link import OperatorLink
 
-    with OperatorLink(args.namespace) as link:
+    with OperatorLink(args.namespace, complain) as link:
         if args.action == 'status':
             say('\n'.join(link.status().lines()))
         else:

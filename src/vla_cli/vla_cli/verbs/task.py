@@ -29,7 +29,7 @@ def run(args) -> int:
     from vla_cli.operator.link import OperatorLink
 
     line = ProgressLine()
-    with OperatorLink(args.namespace) as link:
+    with OperatorLink(args.namespace, complain) as link:
         try:
             end = link.execute(args.instruction, args.timeout, line.show)
         finally:

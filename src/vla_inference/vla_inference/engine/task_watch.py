@@ -23,13 +23,13 @@ ENABLED = 'enabled'
 
 
 class Outcome(IntEnum):
-    """How a goal ended; the numbers are those of vla_msgs/ExecuteTask."""
+    """How a goal ended; the numbers are those of vla_msgs/ExecuteTask, where 0 is unknown."""
 
-    SUCCESS = 0
-    CANCELED = 1
-    TIMEOUT = 2
-    GATE_STOP = 3
-    REFUSED = 4
+    SUCCESS = 1
+    CANCELED = 2
+    TIMEOUT = 3
+    GATE_STOP = 4
+    REFUSED = 5
 
 
 @dataclass(frozen=True)
