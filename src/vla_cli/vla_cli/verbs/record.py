@@ -1,8 +1,9 @@
 """Record episodes through the recorder node, which is started if none runs.
 
 By the keyboard: space starts an episode; s ends it as a success, f as a failure, space without a
-judgement, d discards it; q ends. With --seconds or --episodes no key is needed. An episode holds
-the topics of launch/config/recorder/manifest.yaml; `vla up --record` keeps a recorder running.
+judgement, d discards it; q ends, and with it an episode that runs, as aborted. With --seconds or
+--episodes no key is needed. An episode holds the topics of launch/config/recorder/manifest.yaml;
+`vla up --record` keeps a recorder running.
 """
 
 from pathlib import Path
@@ -14,7 +15,9 @@ from vla_core.errors import VlaError
 OUTCOMES = ('', 'success', 'failure', 'aborted')
 HELP = 'space: start   q: end'
 HELP_RECORDING = 's: success   f: failure   space: stop   d: discard'
-_ENDS = {'s': 'success', 'f': 'failure', ' ': '', '\n': ''}
+STARTS = (' ', '\n')
+ENDS = {'s': 'success', 'f': 'failure', ' ': '', '\n': ''}
+IDLE = 0  # RecorderStatus.IDLE, which costs the import of the messages
 
 
 def add_arguments(parser: Parser) -> None:
@@ -105,45 +108,49 @@ def wait(client, seconds: float) -> str:
 
 
 def record_by_keys(client, args) -> int:
-    """Follow the keys until q or Ctrl-C."""
+    """Follow the keys until q, Ctrl-C or the end of the terminal."""
     from vla_cli.episodes.keyboard import Keyboard
 
     with Keyboard() as keyboard:
         try:
             follow(client, args, keyboard)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, EOFError):
             pass
         status = client.status
-        if status is not None and status.state != status.IDLE:
-            keyboard.show(client.stop('aborted').message)
+        if status is not None and status.state != IDLE:
+            keyboard.tell(client.stop('aborted').message)
     return 0
 
 
 def follow(client, args, keyboard) -> None:
     """The loop: one key, one service call; refusals are shown and change nothing."""
-    said = ''
     while True:
         status = client.watch(0.1)
-        state = status.state if status is not None else None
+        keyboard.show(line(status))
         key = keyboard.key()
-        keyboard.show(line(status, said))
+        if key == 'q':
+            return
         try:
-            if key == 'q':
-                return
-            if state in (None, 0) and key in (' ', '\n'):
-                said = client.start(**request(args)).message
-            elif state not in (None, 0) and key in _ENDS:
-                said = client.stop(_ENDS[key]).message
-            elif state not in (None, 0) and key == 'd':
-                said = client.discard().message
+            said = act(client, args, key, recording=status is not None and status.state != IDLE)
         except VlaError as error:
             said = str(error)
+        if said:
+            keyboard.tell(said)
 
 
-def line(status, said: str) -> str:
+def act(client, args, key: str, recording: bool) -> str:
+    """Do what a key asks for; return what the recorder said, '' for a key without a meaning."""
+    if not recording:
+        return client.start(**request(args)).message if key in STARTS else ''
+    if key in ENDS:
+        return client.stop(ENDS[key]).message
+    return client.discard().message if key == 'd' else ''
+
+
+def line(status) -> str:
     """Return the status line."""
-    if status is None or status.state == status.IDLE:
-        return f'{HELP}   {said}'
+    if status is None or status.state == IDLE:
+        return HELP
     if status.state == status.ENDED:
         return f'ENDED: {status.reason}   {HELP_RECORDING}'
     size_mb = status.size / 1e6
