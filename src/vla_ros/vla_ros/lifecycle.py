@@ -139,13 +139,30 @@ class VlaLifecycleNode(LifecycleNode):
         self._managed.append((self.destroy_lifecycle_publisher, publisher))
         return publisher
 
-    def add_subscription(self, message_type, topic: str, callback: Callable, qos: QoSProfile):
+    def add_subscription(
+        self,
+        message_type,
+        topic: str,
+        callback: Callable,
+        qos: QoSProfile,
+        *,
+        callback_group=None,
+        raw: bool = False,
+    ):
         """Create a subscription that cleanup destroys. It also hears messages while the node is
-        inactive.
+        inactive. raw: the callback gets the bytes.
         """
-        subscription = self.create_subscription(message_type, topic, callback, qos)
+        subscription = self.create_subscription(
+            message_type, topic, callback, qos, callback_group=callback_group, raw=raw
+        )
         self._managed.append((self.destroy_subscription, subscription))
         return subscription
+
+    def add_client(self, service_type, name: str):
+        """Create a client of a service that cleanup destroys."""
+        client = self.create_client(service_type, name)
+        self._managed.append((self.destroy_client, client))
+        return client
 
     def add_service(self, service_type, name: str, callback: Callable):
         """Create a service that cleanup destroys. It also answers while the node is inactive.

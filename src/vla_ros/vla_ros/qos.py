@@ -32,6 +32,11 @@ FEATURES = _profile(2)
 CHUNKS = _profile(10)
 """action/chunk, vlm/info: one second of chunks, so that a recorder loses none."""
 
+IN_STEP = _profile(10, DurabilityPolicy.TRANSIENT_LOCAL)
+"""action/chunk, vlm/info, vlm/time_reached in a lockstep replay. Each step is answered once: a
+replay whose reader is found late, on a busy machine, must still get the answer, or waits for ever.
+"""
+
 STATUS = _profile(10)
 """robot/status, robot/command_status, /diagnostics."""
 

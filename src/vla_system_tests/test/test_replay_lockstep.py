@@ -12,7 +12,9 @@ import pytest
 from vla_cli import workspace
 from vla_core.contract import load_contract
 from vla_data.bag_reader import open_bag
+from vla_data.lockstep import first_tick_ns
 from vla_data.synthetic import Shape, write_episode
+from vla_ros.convert import to_ns
 from vla_ros.testing import ros_domain
 
 SECONDS = 3.0
@@ -84,6 +86,21 @@ def test_the_same_episode_gives_the_same_chunks_bit_for_bit_and_another_picture_
     assert len(moving) > 0.6 * len(first), 'chunks of a robot that holds prove nothing'
     differ = [a for a, b in zip(first, other) if a.delta.tobytes() != b.delta.tobytes()]
     assert differ
+
+
+@pytest.mark.slow
+def test_a_replay_from_the_middle_begins_there_and_repeats_itself(folder, tmp_path, checkpoint):
+    part = ('--start', '1', '--seconds', '1.5')
+    first, infos, digest = replayed(folder / 'one', tmp_path / 'a', checkpoint, *part)
+    _, _, digest_again = replayed(folder / 'one', tmp_path / 'b', checkpoint, *part)
+    with open_bag(folder / 'one') as bag:
+        start_ns = bag.start_ns + 1_000_000_000
+    assert digest == digest_again
+    assert to_ns(first[0].header.stamp) == first_tick_ns(start_ns, 100_000_000)
+    assert len(first) == 17 and not np.any(first[0].delta)
+    assert first[-1].task, 'the instruction in force at the start was told'
+    shown = [to_ns(stamp) for info in infos for stamp in info.view_stamps]
+    assert shown and min(shown) > start_ns - 300_000_000  # logged after the start
 
 
 def test_options_of_the_paced_replay_are_refused(folder):

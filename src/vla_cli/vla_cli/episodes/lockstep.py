@@ -17,7 +17,7 @@ from vla_core.contract import Contract
 from vla_core.errors import VlaError
 from vla_data.bag_reader import Bag
 from vla_data.episode import EpisodeInfo
-from vla_data.lockstep import Step, steps, walk
+from vla_data.lockstep import LockstepError, Step, steps, walk
 from vla_data.recording.writer import EpisodeWriter
 
 LOAD_S = 180.0  # until the nodes have loaded their models
@@ -53,7 +53,10 @@ def replay_in_lockstep(bag: Bag, start_ns: int, stop_ns: int, args) -> int:
             stop_ns,
             contract.action.period_ns,
         )
-        walked = walk(met(every, node), node, PATIENCE_S, LOAD_S, lambda: bool(stopped))
+        try:
+            walked = walk(met(every, node), node, PATIENCE_S, LOAD_S, lambda: bool(stopped))
+        except LockstepError as error:
+            raise VlaError(f'{error}; {nodes.all_last_words()}') from error
         say(
             f'{walked.messages} messages, {node.passes} passes, {node.chunks} chunks, '
             f'digest {node.digest}'
@@ -118,9 +121,12 @@ def input_messages(
 
 
 def met(every: Iterable[Step], node) -> Iterator[Step]:
-    """Yield the steps; after the first, which brings no message, wait for all readers."""
+    """Yield the steps; after the first, which brings no message, wait for all readers, and look
+    again who else is there: now everybody has been discovered.
+    """
     for number, step in enumerate(every):
         if number == 1:
+            node.refuse_company()
             node.wait_for_readers(READERS_S)
         yield step
 

@@ -72,7 +72,7 @@ class LockstepNode:
         action = contract.action.topic
         self._hear(ActionChunk, action, self._on_chunk)
         self._hear(VLFeatureInfo, 'vlm/info', self._on_info)
-        self._node.create_subscription(Time, 'vlm/time_reached', self._on_reached, qos.CHUNKS)
+        self._node.create_subscription(Time, 'vlm/time_reached', self._on_reached, qos.IN_STEP)
 
     def __enter__(self) -> 'LockstepNode':
         return self
@@ -148,7 +148,7 @@ class LockstepNode:
         ]
 
     def _hear(self, message_type, topic: str, callback) -> None:
-        self._node.create_subscription(message_type, topic, callback, qos.CHUNKS, raw=True)
+        self._node.create_subscription(message_type, topic, callback, qos.IN_STEP, raw=True)
 
     def _on_chunk(self, data: bytes) -> None:
         chunk = deserialize_message(data, ActionChunk)

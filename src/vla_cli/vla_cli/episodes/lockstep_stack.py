@@ -75,5 +75,9 @@ class LockstepStack:
         lines = self._log(name).read_text(errors='replace').strip().splitlines()
         return lines[-1] if lines else 'it said nothing'
 
+    def all_last_words(self) -> str:
+        """Return the last line of every node, in one."""
+        return '; '.join(f"{name} said last: '{self.last_words(name)}'" for name in self._running)
+
     def _log(self, name: str) -> Path:
         return self._log_dir / f'{name}.log'

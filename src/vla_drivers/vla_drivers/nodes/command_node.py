@@ -63,14 +63,13 @@ class CommandNode:
         ):
             node.add_subscription(kind, topic, callback, profile)
         # Force must not wait for its turn behind timers and chunks: it has a thread of its own.
-        self._samples = node.create_subscription(
+        self._samples = node.add_subscription(
             SensorBatch,
             'sensor/samples',
             self._on_samples,
             qos.SENSOR_STREAM,
             callback_group=NeverByExecutor(),
         )
-        node._managed.append((node.destroy_subscription, self._samples))
         for name, action, answer in (
             ('enable', lambda path: path.enable(), 'enabled: chunks move the robot'),
             ('disable', lambda path: path.disable(), 'disabled'),

@@ -66,7 +66,8 @@ class ActionExpertNode(VlaLifecycleNode):
         self._buffers = InputBuffers(contract, settings)
         self._buffers.set_task(params.task, self.now_ns())
         topic = contract.action.topic + ('_shadow' if params.shadow else '')
-        self._chunks = self.add_publisher(ActionChunk, topic, qos.CHUNKS)
+        profile = qos.IN_STEP if params.lockstep else qos.CHUNKS
+        self._chunks = self.add_publisher(ActionChunk, topic, profile)
         self._subscribe()
         self.get_logger().info(
             f'checkpoint {loaded.checkpoint_hash}, contract {contract.name} {contract.hash}, '
@@ -150,10 +151,9 @@ class ActionExpertNode(VlaLifecycleNode):
         self._add_polled(PoseStamped, state.pose_topic, self._on_pose, qos.SENSOR_STREAM)
 
     def _add_polled(self, message_type, topic: str, callback: Callable, profile) -> None:
-        subscription = self.create_subscription(
+        subscription = self.add_subscription(
             message_type, topic, callback, profile, callback_group=self._poller.group
         )
-        self._managed.append((self.destroy_subscription, subscription))
         self._poller.add(subscription)
 
     def _refill_in_step(self) -> None:

@@ -69,11 +69,9 @@ class ScriptedExpertNode(VlaLifecycleNode):
             (PoseStamped, contract.state.pose_topic, self._on_stamped_pose),
             (SensorBatch, contract.sensor.topic, self._on_stamped_samples),
         ):
-            group = self._poller.group
-            subscription = self.create_subscription(
-                kind, topic, callback, NEWEST, callback_group=group, raw=True
+            subscription = self.add_subscription(
+                kind, topic, callback, NEWEST, callback_group=self._poller.group, raw=True
             )
-            self._managed.append((self.destroy_subscription, subscription))
             self._poller.add(subscription)
 
     def activate(self) -> None:

@@ -85,13 +85,11 @@ class TaskNode(VlaLifecycleNode):
             (PoseStamped, 'robot/tcp_pose', self._on_pose, NEWEST),
             (SensorBatch, 'sensor/samples', self._on_samples, qos.SENSOR_STREAM),
         ):
-            subscription = self.create_subscription(
+            subscription = self.add_subscription(
                 kind, topic, callback, profile, callback_group=self._poller.group
             )
-            self._managed.append((self.destroy_subscription, subscription))
             self._poller.add(subscription)
-        self._disable = self.create_client(Trigger, 'robot/disable')
-        self._managed.append((self.destroy_client, self._disable))
+        self._disable = self.add_client(Trigger, 'robot/disable')
         self.add_timer(TICK_S, self._tick)
         self._server = ActionServer(
             self,
@@ -138,7 +136,7 @@ class TaskNode(VlaLifecycleNode):
     async def _execute(self, goal) -> ExecuteTask.Result:
         try:
             return await self._work(goal)
-        except Exception as error:  # rclpy would only log it, and its empty result says SUCCESS
+        except Exception as error:  # rclpy would only log it, with an empty result
             self.fail(error)
             raise
 

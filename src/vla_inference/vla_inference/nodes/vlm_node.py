@@ -83,7 +83,8 @@ class VlmNode(VlaLifecycleNode):
         )
         warm_up_s = self._worker.warm_up()
         self._features = self.add_publisher(VLFeatures, contract.features.topic, qos.FEATURES)
-        self._info = self.add_publisher(VLFeatureInfo, 'vlm/info', qos.CHUNKS)
+        profile = qos.IN_STEP if params.lockstep else qos.CHUNKS
+        self._info = self.add_publisher(VLFeatureInfo, 'vlm/info', profile)
         self._subscribe()
         self.get_logger().info(
             f'checkpoint {loaded.checkpoint_hash}, contract {contract.name} {contract.hash}, '
@@ -136,14 +137,12 @@ class VlmNode(VlaLifecycleNode):
         for view in self._loaded.contract.views:
             add(CompressedImage, view.topic, self._image_callback(view.name), qos.IMAGES)
         if self.params.lockstep:
-            self._answers = self.add_publisher(Time, 'vlm/time_reached', qos.CHUNKS)
+            self._answers = self.add_publisher(Time, 'vlm/time_reached', qos.IN_STEP)
 
     def _add_polled(self, message_type, topic: str, callback: Callable, profile) -> None:
-        group = self._poller.group
-        subscription = self.create_subscription(
-            message_type, topic, callback, profile, callback_group=group
+        subscription = self.add_subscription(
+            message_type, topic, callback, profile, callback_group=self._poller.group
         )
-        self._managed.append((self.destroy_subscription, subscription))
         self._poller.add(subscription)
 
     def _run(self) -> None:
