@@ -53,7 +53,7 @@ def test_episode_passes_the_check_of_its_own_contract(bag):
     rates = {stream.name: stream.median_hz for stream in quality.streams}
     assert rates['view1'] == pytest.approx(5.0, rel=0.01)
     assert rates['sensor'] == pytest.approx(650.0, rel=0.01)
-    assert rates['joints'] == rates['pose'] == pytest.approx(100.0, rel=0.01)
+    assert rates['joints'] == rates['pose'] == pytest.approx(50.0, rel=0.01)
     assert rates['chunks'] == pytest.approx(10.0, rel=0.01)
 
 

@@ -1,6 +1,7 @@
 """tools/bootstrap.py: what it checks, and what it says when something is missing."""
 
 import importlib.util
+import os
 from pathlib import Path
 import re
 import subprocess
@@ -75,15 +76,66 @@ def test_a_failing_step_ends_with_its_log_and_exit_code_one(
     assert 'boom' in shown and 'bootstrap.log' in shown and 'Traceback' not in shown
 
 
-def test_vla_without_a_build_says_make_setup(tmp_path):
-    (tmp_path / 'tools').mkdir()
+def copy_of_vla(folder):
+    """The command in a workspace of nothing else."""
+    (folder / 'tools').mkdir()
     for name in ('vla', 'tools/env.sh'):
-        (tmp_path / name).write_text((ROOT / name).read_text())
-    result = subprocess.run(
-        ['bash', str(tmp_path / 'vla')], capture_output=True, text=True, check=False, timeout=30
+        (folder / name).write_text((ROOT / name).read_text())
+
+
+def run_vla(folder):
+    return subprocess.run(
+        ['bash', str(folder / 'vla')], capture_output=True, text=True, check=False, timeout=30
     )
+
+
+def test_vla_without_a_build_says_make_setup(tmp_path):
+    copy_of_vla(tmp_path)
+    result = run_vla(tmp_path)
     assert result.returncode == 1
     assert 'make setup' in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+BUILT_S, BEFORE_S, AFTER_S = 1_700_000_100, 1_700_000_000, 1_700_000_200
+
+
+@pytest.fixture
+def built(tmp_path):
+    """A workspace whose `vla` prints `started`, built after all of its sources."""
+    copy_of_vla(tmp_path)
+    stub = tmp_path / '.venv' / 'bin' / 'python'
+    sources = ('src/a/package.xml', 'src/a/setup.py', 'src/a/a/code.py', 'launch/config/a.yaml')
+    for name in (*sources, 'install/setup.bash', 'install/share/vla_bringup/config/a.yaml'):
+        write(tmp_path / name, BEFORE_S)
+    write(tmp_path / 'install' / '.build-stamp', BUILT_S)
+    write(stub, BEFORE_S)
+    stub.write_text('#!/bin/sh\necho started\n')
+    stub.chmod(0o755)
+    return tmp_path
+
+
+def write(path, time_s):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    os.utime(path, (time_s, time_s))
+
+
+def test_vla_starts_when_only_code_and_installed_files_are_newer_than_the_build(built):
+    for name in ('src/a/a/code.py', 'src/a/a/more.py', 'launch/config/a.yaml'):
+        write(built / name, AFTER_S)  # they are linked to, not copied
+    result = run_vla(built)
+    assert (result.returncode, result.stdout, result.stderr) == (0, 'started\n', '')
+
+
+@pytest.mark.parametrize(
+    'name', ['src/a/msg/New.msg', 'src/a/setup.py', 'src/b/package.xml', 'launch/config/new.yaml']
+)
+def test_vla_says_make_setup_when_the_build_lacks_a_source(built, name):
+    write(built / name, AFTER_S)
+    result = run_vla(built)
+    assert (result.returncode, result.stdout) == (1, '')
+    assert name in result.stderr and "run 'make setup'" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_the_environment_is_the_same_when_set_up_from_inside_it(bootstrap):
