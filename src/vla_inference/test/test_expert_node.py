@@ -72,7 +72,8 @@ def test_every_field_of_a_chunk_message_is_filled(bench):
     assert tuple(line.views) == VIEWS and line.feature_id > 0
     assert all(convert.to_ns(stamp) > 0 for stamp in line.view_stamps)
     for stamp in (line.features_stamp, line.sensor_first, line.sensor_last, line.robot_stamp):
-        assert 0 <= tick_ns - convert.to_ns(stamp) < 1_000_000_000
+        # A tick that begins late may still use what came between the grid point and its snapshot.
+        assert -50_000_000 <= tick_ns - convert.to_ns(stamp) < 1_000_000_000
     assert line.sensor_samples > 50 and line.sensor_fill > 0.9 and line.sensor_max_gap_s > 0
     for age_s in (line.image_age_s, line.feature_age_s, line.sensor_age_s, line.robot_age_s):
         assert math.isfinite(age_s) and age_s > -0.01
