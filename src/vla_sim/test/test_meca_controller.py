@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from vla_core.arms import meca500 as kin
+from vla_core.arms.meca500_links import joint_speeds_of, links_of
 from vla_sim.expert import Expert
 from vla_sim.meca.codes import Code
 from vla_sim.meca.commands import receive
 from vla_sim.meca.controller import Controller
+from vla_sim.meca.frames import Frames, pose_of
 from vla_sim.meca.motions import LEVER_M, SINGULAR, twist_to_joints
 from vla_sim.scene import draw_scene
 
@@ -314,14 +316,40 @@ def test_power_comes_back_to_the_same_arm_where_it_stood_and_nothing_else_is_lef
     assert not robot.replies and not robot.counts and robot.estop == 0
 
 
-def test_a_singular_arm_halts_and_one_a_little_off_does_not():
-    jacobian = kin.jacobian(np.radians([10, 20, 10, 0, 0, 0]))
-    assert twist_to_joints(jacobian, np.ones(6)) is None
-    for wrist_deg in np.linspace(0.05, 12, 240):
-        jacobian = kin.jacobian(np.radians([10, 20, 10, 5, wrist_deg, 3]))
+TOOLS = [(0, 0, 0), (0, 0, 95), (0, 0, -30), (5, -3, 60)]  # mm
+
+
+@pytest.mark.parametrize('tool', TOOLS)
+def test_a_singular_arm_halts_and_any_other_moves_as_told(tool):
+    frames = Frames(trf=pose_of((*tool, 0, 0, 0)))
+    rng = np.random.default_rng(5)
+    joints = list(rng.uniform(kin.JOINT_MIN_RAD, kin.JOINT_MAX_RAD, (300, 6)))
+    wrist = [np.radians([10, 20, 10, 5, bent, 3]) for bent in np.linspace(0, 12, 200)]
+    stretched = [np.radians([10, 20, elbow, 5, 40, 3]) for elbow in np.linspace(-80, -66, 200)]
+    seen = set()
+    for joint_rad in (*joints, *wrist, *stretched):
+        jacobian = frames.jacobian(joint_rad)
         scaled = np.concatenate([jacobian[:3], jacobian[3:] * LEVER_M])
         least = np.linalg.svd(scaled, compute_uv=False)[-1]
-        speeds = twist_to_joints(jacobian, np.arange(6.0))
+        twist = rng.normal(size=6)
+        speeds = twist_to_joints(frames, joint_rad, twist)
         assert (speeds is None) == (least < SINGULAR * LEVER_M)
+        seen.add(speeds is None)
         if speeds is not None:
-            np.testing.assert_allclose(jacobian @ speeds, np.arange(6.0), atol=1e-10)
+            np.testing.assert_allclose(jacobian @ speeds, twist, rtol=0, atol=1e-11)
+    assert seen == {True, False}
+
+
+def test_distance_from_a_singularity_is_never_overstated():
+    rng = np.random.default_rng(6)
+    close = 0
+    for joint_rad in rng.uniform(kin.JOINT_MIN_RAD, kin.JOINT_MAX_RAD, (500, 6)):
+        jacobian = kin.jacobian(joint_rad)
+        scaled = np.concatenate([jacobian[:3], jacobian[3:] * LEVER_M])
+        least = np.linalg.svd(scaled, compute_uv=False)[-1]
+        found = joint_speeds_of(
+            links_of(joint_rad), kin.FLANGE_M + kin.TOOL_TIP_M, (1, 0, 0), (0, 0, 0), LEVER_M
+        )
+        assert found is not None and 1 / found.gain <= least * (1 + 1e-9)
+        close += 20 / found.gain > least
+    assert close > 400, 'a bound that never holds would save nothing'

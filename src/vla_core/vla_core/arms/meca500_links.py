@@ -89,6 +89,51 @@ def jacobian_of(links: Links, reach_m: float) -> list[tuple[float, ...]]:
     ]
 
 
+class JointSpeeds(NamedTuple):
+    """Speeds of the six joints, rad/s, and how far from singular the arm is at least."""
+
+    joint_rad_s: list[float]
+    gain: float  # upper bound of the inverse Jacobian's norm, angular rows times the lever
+
+
+def joint_speeds_of(
+    links: Links, reach_m: float, linear: Vector, angular: Vector, lever_m: float
+) -> JointSpeeds | None:
+    """Joint speeds that move the point `reach_m` out of the wrist's centre with a linear (m/s) and
+    an angular velocity (rad/s), base frame; None where the arm is exactly singular.
+
+    The first three joints move the wrist's centre, the last three turn about it. 1 / `gain` is
+    less than the least singular value of the Jacobian with its angular rows times `lever_m`.
+    """
+    radial, roll_z = (links.left[1], -links.left[0], 0.0), cross(links.fore_x, links.roll_y)
+    to_elbow, to_centre = subtract(links.elbow_m, _BASE), subtract(links.centre_m, _BASE)
+    fore = subtract(to_centre, to_elbow)
+    out, up = dot(to_centre, radial), to_centre[2]
+    fore_out, fore_up = dot(fore, radial), fore[2]
+    area = out * fore_up - up * fore_out
+    sine, cosine = -dot(links.wrist_x, roll_z), dot(links.wrist_x, links.fore_x)
+    if out == 0.0 or area == 0.0 or sine == 0.0:
+        return None
+    v = subtract(linear, cross(angular, scale(reach_m, links.wrist_x)))
+    v_out = dot(v, radial)
+    q1 = dot(v, links.left) / out
+    q2 = -(fore_out * v_out + fore_up * v[2]) / area
+    q3 = (out * v_out + up * v[2]) / area
+    w = subtract(angular, combine(q1, _UP, q2 + q3, links.left))
+    q6 = -dot(w, roll_z) / sine
+    speeds = [q1, q2, q3, dot(w, links.fore_x) - cosine * q6, dot(w, links.roll_y), q6]
+    # Frobenius norm of the first three joints' inverse, and what the last three add to it.
+    first = math.sqrt(
+        1 / (out * out) + (out * out + up * up + fore_out**2 + fore_up**2) / (area * area)
+    )
+    first *= math.sqrt(1 + (reach_m / lever_m) ** 2)
+    nearly = 1.0 - abs(cosine)
+    if not nearly > 0.0:
+        return None
+    last = (1 / lever_m + math.sqrt(2.0) * first) / math.sqrt(nearly)
+    return JointSpeeds(speeds, math.hypot(first, last))
+
+
 def joints_of(
     position_m: Sequence[float], rotation: Sequence[Sequence[float]], reach_m: float
 ) -> tuple[float, ...] | None:

@@ -96,7 +96,7 @@ def _check_pose(pose: Pose, limits: SafetyLimits) -> tuple[Finding, ...]:
     found: tuple[Finding, ...] = ()
     if pose.error_m > limits.max_pose_error_m:
         found += (hold('pose_mismatch', pose.error_m, limits.max_pose_error_m),)
-    if pose.singular_value < limits.min_singular_value:
+    if pose.is_singular(limits.min_singular_value):
         found += (hold('singular', pose.singular_value, limits.min_singular_value),)
     return found
 

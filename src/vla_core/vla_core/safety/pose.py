@@ -36,15 +36,26 @@ class Pose:
 
     @cached_property
     def singular_value(self) -> float:
-        """Smallest singular value of the Jacobian: 0 where the arm is singular."""
+        """Smallest singular value of the Jacobian: 0 where the arm is singular. Costly."""
         return float(np.linalg.svd(self.jacobian, compute_uv=False)[-1])
+
+    def is_singular(self, limit: float) -> bool:
+        """Whether the smallest singular value is below `limit`."""
+        return not self._inverted[1] >= limit and self.singular_value < limit
 
     @cached_property
     def inverse(self) -> Array:
         """Joint speeds per tool velocity (6, 6); zeros where the arm is singular."""
-        if self.singular_value < HARDLY:
-            return np.zeros((6, 6))
-        return np.asarray(np.linalg.inv(self.jacobian), np.float64)
+        return np.zeros((6, 6)) if self.is_singular(HARDLY) else self._inverted[0]
+
+    @cached_property
+    def _inverted(self) -> tuple[Array, float]:
+        """The inverse, and one over its Frobenius norm: the smallest singular value is no less."""
+        try:
+            inverse = np.asarray(np.linalg.inv(self.jacobian), np.float64)
+        except np.linalg.LinAlgError:
+            return np.zeros((6, 6)), 0.0
+        return inverse, 1.0 / math.sqrt(float(np.vdot(inverse, inverse)))
 
 
 def pose_of(state: ArmState, arm: Arm) -> Pose | None:

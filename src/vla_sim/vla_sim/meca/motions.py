@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_core.arms import meca500 as kin
+from vla_core.arms import meca500_links as links
 from vla_sim.meca.codes import Code
 from vla_sim.meca.frames import Frames, Pose, rotation_vector, turned
 
@@ -66,12 +67,15 @@ class Arm:
         """
         joint_rad, speeds = self.joint_rad.tolist(), self.joint_rad_s.tolist()
         wanted = wanted_rad_s.tolist()
-        share = max(abs(w) / (self.speed_share * most) for w, most in zip(wanted, _SPEEDS))
-        wanted = [w / max(1.0, share) for w in wanted]
+        share = 1.0
+        for want, most in zip(wanted, _SPEEDS):
+            share = max(share, abs(want) / (self.speed_share * most))
+        wanted = [want / share for want in wanted]
         reach = self._limit_share(wanted, joint_rad, dt_s)
-        changes = [w * reach - now for w, now in zip(wanted, speeds)]
-        steps = [self.acceleration_share * most * dt_s for most in _ACCELERATIONS]
-        slower = max(1.0, max(abs(change) / step for change, step in zip(changes, steps)))
+        changes = [want * reach - now for want, now in zip(wanted, speeds)]
+        slower, share_s = 1.0, self.acceleration_share * dt_s
+        for change, most in zip(changes, _ACCELERATIONS):
+            slower = max(slower, abs(change) / (share_s * most))
         speeds = [now + change / slower for now, change in zip(speeds, changes)]
         if reach == 0.0 and max(map(abs, speeds)) < 1e-6:
             speeds = [0.0] * 6
@@ -83,12 +87,12 @@ class Arm:
 
     def _limit_share(self, wanted: list[float], joint_rad: list[float], dt_s: float) -> float:
         """Share of the wanted speeds from which every joint can still stop before its limit."""
-        share = 1.0
-        for w, now, low, high, most in zip(wanted, joint_rad, _LOW, _HIGH, _ACCELERATIONS):
-            if abs(w) > STILL_RAD_S:
-                room = max((high - now if w > 0 else now - low) - MARGIN_RAD, 0.0)
-                stop = math.sqrt(2 * self.acceleration_share * most * room)
-                share = min(share, min(stop, room / dt_s) / abs(w))
+        share, hardest = 1.0, 2 * self.acceleration_share
+        for want, now, low, high, most in zip(wanted, joint_rad, _LOW, _HIGH, _ACCELERATIONS):
+            if abs(want) > STILL_RAD_S:
+                room = max((high - now if want > 0 else now - low) - MARGIN_RAD, 0.0)
+                fastest = min(math.sqrt(hardest * most * room), room / dt_s)
+                share = min(share, fastest / abs(want))
         return share
 
 
@@ -266,27 +270,29 @@ def solve(frames: Frames, pose: Pose, near: Array) -> Array:
         ])  # fmt: skip
         if np.abs(error).max() < 1e-10:
             return joint_rad
-        step = twist_to_joints(frames.jacobian(joint_rad), error)
+        step = twist_to_joints(frames, joint_rad, error)
         if step is None:
             raise MotionError(Code.SINGULARITY_ERR, 'Singularity on the path.')
         joint_rad = joint_rad + step / max(1.0, float(np.abs(step).max()) / 0.3)
     raise MotionError(Code.OUT_OF_REACH, 'Pose out of reach.')
 
 
-def twist_to_joints(jacobian: Array, twist: Array) -> Array | None:
-    """Joint speeds (6,) of a twist (6,), None where the arm is singular."""
-    try:
-        inverse = np.linalg.inv(jacobian)
-    except np.linalg.LinAlgError:
+def twist_to_joints(frames: Frames, joint_rad: Array, twist: Array) -> Array | None:
+    """Joint speeds (6,) of a twist (6,) of the tool in the base frame; None where the arm is
+    singular.
+    """
+    x, y, z = frames.trf.position_m.tolist()
+    if x == y == 0.0:  # a needle: asked at every physics step, so in closed form
+        a, b, c, d, e, f = twist.tolist()
+        found = links.joint_speeds_of(
+            links.links_of(joint_rad.tolist()), kin.FLANGE_M + z, (a, b, c), (d, e, f), LEVER_M
+        )
+        if found is not None and found.gain * SINGULAR * LEVER_M < 1.0:
+            return np.array(found.joint_rad_s)
+    jacobian = frames.jacobian(joint_rad)
+    if _least_singular(jacobian) < SINGULAR * LEVER_M:
         return None
-    # The least singular value is no less than one over the inverse's Frobenius norm, which costs
-    # a tenth: the values themselves are asked for near a singularity only.
-    linear, angular = inverse[:, :3], inverse[:, 3:] / LEVER_M
-    norm = math.sqrt(float((linear * linear).sum() + (angular * angular).sum()))
-    if norm * SINGULAR * LEVER_M > 1.0 and _least_singular(jacobian) < SINGULAR * LEVER_M:
-        return None
-    speeds: Array = inverse @ twist
-    return speeds
+    return np.linalg.solve(jacobian, twist)
 
 
 def _least_singular(jacobian: Array) -> float:

@@ -156,7 +156,7 @@ def _move_twist(robot: Controller, frame_of: Callable[[Arm, Frames], Array], twi
     def speeds(arm: Arm) -> Array | None:
         frames = robot.settings.frames  # now, for one may still be on its way in the queue
         in_base = (frame_of(arm, frames) @ parts).T.ravel()
-        return twist_to_joints(frames.jacobian(arm.joint_rad), in_base)
+        return twist_to_joints(frames, arm.joint_rad, in_base)
 
     robot.set_velocity(speeds)
 
