@@ -2,11 +2,12 @@
 
 Called by the contract, the stack description, checkpoints and node configuration. A wrong key,
 type or value is a `ConfigError` that names the file, the dotted key and what is allowed.
-Deliberately does no merging, no environment variables and no defaults beyond those of the
+Deliberately does no merging of files, no environment variables and no defaults beyond those of the
 dataclass.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
+import copy
 import dataclasses
 import enum
 import math
@@ -196,6 +197,33 @@ def load_yaml(path: str | PathLike[str]) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ConfigError(file, '(top level)', data, 'expected a mapping of keys to values')
     return data
+
+
+def with_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return `data` with `key.sub=value` texts laid over it; values are read as YAML.
+
+    Whether the keys exist is for `from_dict` to say. ConfigError on a text of another form.
+    """
+    result = copy.deepcopy(dict(data))
+    for text in overrides:
+        dotted, separator, value = text.partition('=')
+        keys = dotted.strip().split('.')
+        if not separator or not all(keys):
+            raise ConfigError('command line', text, None, 'expected key=value or key.sub=value')
+        where = result
+        for key in keys[:-1]:
+            inner = where.get(key)
+            where[key] = dict(inner) if isinstance(inner, Mapping) else {}
+            where = where[key]
+        where[keys[-1]] = _parse_value(text, value)
+    return result
+
+
+def _parse_value(text: str, value: str) -> Any:
+    try:
+        return yaml.load(value, Loader=_StrictLoader)  # noqa: S506 - a subclass of SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError('command line', text, None, 'the value is not valid YAML') from error
 
 
 def _nearby_file(file: Path) -> str:

@@ -48,10 +48,17 @@ class ActionExpert(nn.Module):
         return self.trunk(replace(batch, window=window, state=self.normalize_state(batch.state)))
 
     def loss(
-        self, batch: ExpertBatch, actions: torch.Tensor, generator: torch.Generator | None = None
+        self,
+        batch: ExpertBatch,
+        actions: torch.Tensor,
+        generator: torch.Generator | None = None,
+        mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Loss (B,) of raw actions (B, steps, dims) in m and rad."""
-        return self.head.loss(self.condition(batch), self.normalize_action(actions), generator)
+        """Loss (B,) of raw actions (B, steps, dims) in m and rad; `mask`: see `Head`."""
+        target = self.normalize_action(actions)
+        if mask is not None:  # what a step holds that does not count must not reach the noise
+            target = target.masked_fill(~mask[..., None], 0.0)
+        return self.head.loss(self.condition(batch), target, generator, mask)
 
     def sample(self, batch: ExpertBatch, generator: torch.Generator | None = None) -> torch.Tensor:
         """Draw raw actions (B, steps, dims)."""

@@ -25,9 +25,16 @@ class Head(Protocol):
     """What training, control and evaluation need of a head; every head is an nn.Module too."""
 
     def loss(
-        self, cond: torch.Tensor, target: torch.Tensor, generator: torch.Generator | None = None
+        self,
+        cond: torch.Tensor,
+        target: torch.Tensor,
+        generator: torch.Generator | None = None,
+        mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Return the loss (B,) of each sample against actions `target` (B, steps, dims)."""
+        """Return the loss (B,) of each sample against actions `target` (B, steps, dims).
+
+        Only steps where `mask` (B, steps) is True count, all of them without one.
+        """
         ...
 
     def sample(self, cond: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
@@ -79,14 +86,18 @@ class FlowHead(nn.Module):
         self.steps = config.flow_steps
 
     def loss(
-        self, cond: torch.Tensor, target: torch.Tensor, generator: torch.Generator | None = None
+        self,
+        cond: torch.Tensor,
+        target: torch.Tensor,
+        generator: torch.Generator | None = None,
+        mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """See `Head`: mean square error of the velocity at a random time."""
         noise = _noise(target.shape, cond, generator)
         time = torch.rand(len(target), generator=generator, device=cond.device)
         mixed = torch.lerp(noise, target, time[:, None, None])
         velocity = self.decoder(mixed, time, self.decoder.remember(cond))
-        return (velocity - (target - noise)).square().mean((1, 2))
+        return masked_mean((velocity - (target - noise)).square(), mask)
 
     def sample(
         self,
@@ -117,7 +128,11 @@ class DiffusionHead(nn.Module):
         self.register_buffer('kept', kept.float(), persistent=False)
 
     def loss(
-        self, cond: torch.Tensor, target: torch.Tensor, generator: torch.Generator | None = None
+        self,
+        cond: torch.Tensor,
+        target: torch.Tensor,
+        generator: torch.Generator | None = None,
+        mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """See `Head`: mean square error of the noise at a random step."""
         noise = _noise(target.shape, cond, generator)
@@ -127,7 +142,7 @@ class DiffusionHead(nn.Module):
         kept = self.kept[step][:, None, None]
         noisy = kept.sqrt() * target + (1 - kept).sqrt() * noise
         guess = self.decoder(noisy, self._time(step), self.decoder.remember(cond))
-        return (guess - noise).square().mean((1, 2))
+        return masked_mean((guess - noise).square(), mask)
 
     def sample(self, cond: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """See `Head`: deterministic DDIM steps from noise."""
@@ -161,10 +176,14 @@ class RegressionHead(nn.Module):
         self.decoder = Decoder(config)
 
     def loss(
-        self, cond: torch.Tensor, target: torch.Tensor, generator: torch.Generator | None = None
+        self,
+        cond: torch.Tensor,
+        target: torch.Tensor,
+        generator: torch.Generator | None = None,
+        mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """See `Head`; uses no random numbers."""
-        return F.smooth_l1_loss(self.sample(cond), target, reduction='none').mean((1, 2))
+        return masked_mean(F.smooth_l1_loss(self.sample(cond), target, reduction='none'), mask)
 
     def sample(self, cond: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """See `Head`; the same condition always gives the same actions."""
@@ -177,6 +196,14 @@ def build_head(config: ExpertConfig) -> FlowHead | DiffusionHead | RegressionHea
     return {'flow': FlowHead, 'diffusion': DiffusionHead, 'regression': RegressionHead}[
         config.head
     ](config)
+
+
+def masked_mean(error: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Mean (B,) of errors (B, steps, dims) over the steps that count; 0 where none does."""
+    if mask is None:
+        return error.mean((1, 2))
+    steps = error.mean(2) * mask
+    return steps.sum(1) / mask.sum(1).clamp(min=1)
 
 
 def _noise(

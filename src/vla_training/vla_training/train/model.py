@@ -1,0 +1,80 @@
+"""What is trained: the expert, and the encoder too where its stage trains it.
+
+Used by the loop through `forward` (the loss, which DDP must see) and by validation through
+`sample`. Deliberately knows no optimiser.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from vla_policy.expert.batch import ExpertBatch
+from vla_policy.expert.expert import ActionExpert
+from vla_training.train.config import OptimizerConfig
+from vla_training.train.seam import TrainingBatch
+
+_SENSOR = 'expert.trunk.sensor.'
+
+
+class PolicyModel(nn.Module):
+    """Expert on cached features, or behind an encoder that makes them of pictures."""
+
+    def __init__(self, expert: ActionExpert, encoder: nn.Module | None = None) -> None:
+        """`encoder`: images (B, V, H, W, 3) uint8 and a task to features (B, T, D), and more."""
+        super().__init__()
+        self.expert = expert.requires_grad_(True)
+        self.encoder = encoder
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.expert.parameters()).device
+
+    def forward(self, batch: TrainingBatch, seed: int) -> torch.Tensor:
+        """Loss (B,) of each sample; the noise of the head follows from `seed`."""
+        generator = torch.Generator(self.device).manual_seed(seed)
+        return self.expert.loss(self.inputs(batch), batch.actions, generator, batch.mask)
+
+    @torch.no_grad()
+    def sample(self, batch: TrainingBatch, seed: int) -> torch.Tensor:
+        """Actions (B, steps, dims) in SI units, as the policy would act."""
+        generator = torch.Generator(self.device).manual_seed(seed)
+        return self.expert.sample(self.inputs(batch), generator)
+
+    def inputs(self, batch: TrainingBatch) -> ExpertBatch:
+        """Return the expert's input, with features of the pictures where there is an encoder."""
+        if self.encoder is None:
+            return batch.inputs
+        pictures: Any = batch
+        features, *_ = self.encoder(pictures.images, pictures.task)
+        return replace(batch.inputs, features=features.float())
+
+
+def trained(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Names and weights that learn."""
+    return ((name, weight) for name, weight in model.named_parameters() if weight.requires_grad)
+
+
+def parameter_groups(model: PolicyModel, config: OptimizerConfig) -> list[dict[str, Any]]:
+    """Groups for AdamW: by part (rate in 'peak'), and by whether weights decay.
+
+    Biases, norms and learned tokens do not decay.
+    """
+    rates = {
+        'sensor': config.sensor_learning_rate,
+        'expert': config.learning_rate,
+        'vl': config.vl_learning_rate,
+    }
+    groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
+    for name, weight in trained(model):
+        part = 'sensor' if name.startswith(_SENSOR) else name.split('.')[0]
+        key = ('vl' if part == 'encoder' else part, weight.ndim > 1 and name.endswith('weight'))
+        groups.setdefault(key, []).append(weight)
+    return [
+        {'params': weights, 'name': part, 'peak': rates[part], 'lr': rates[part],
+         'weight_decay': config.weight_decay if decays else 0.0}
+        for (part, decays), weights in groups.items()
+    ]  # fmt: skip
