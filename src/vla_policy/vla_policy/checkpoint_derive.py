@@ -22,6 +22,7 @@ from vla_policy.checkpoint_format import BackboneConfig, read_manifest
 from vla_policy.errors import CheckpointError
 from vla_policy.expert.expert import ActionExpert
 from vla_policy.normalization import load_normalization, Statistics
+from vla_policy.pooling import PoolingConfig
 
 Weights = Mapping[str, torch.Tensor]
 
@@ -33,14 +34,16 @@ def derive_checkpoint(
     statistics: Mapping[str, Statistics] | None = None,
     *,
     pooling: Weights | None = None,
+    pooling_config: PoolingConfig | None = None,
     backbone: Any = None,
     trained: bool = True,
     overwrite: bool = False,
 ) -> str:
     """Write checkpoint `target` like `source` with the learned parts in it; return its hash.
 
-    `statistics` and `pooling` (weights) are those of `source` where not given; `backbone` is a
-    trained `transformers` model, saved inside. `overwrite` replaces an older `target` whole.
+    `statistics` and `pooling` (weights) are those of `source` where not given; with another
+    `pooling_config` the weights are needed where it has any. `backbone` is a trained
+    `transformers` model, saved inside. `overwrite` replaces an older `target` whole.
     Raises CheckpointError.
     """
     info, folder = read_manifest(source), Path(target)
@@ -51,6 +54,8 @@ def derive_checkpoint(
     )
     kept = _read_pooling(info.folder) if pooling is None else pooling
     policy = replace(info.policy, expert=expert.config, trained=trained)
+    if pooling_config is not None:
+        kept, policy = pooling or {}, replace(policy, pooling=pooling_config)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f'.{folder.name}.') as scratch:
         work = Path(scratch) / 'checkpoint'

@@ -117,9 +117,7 @@ class Trainer:
                 f'step {step}: the loss is not a finite number any more; use a smaller '
                 'optimizer.learning_rate (the last saved state is from before)'
             )
-        norm = float(
-            torch.nn.utils.clip_grad_norm_(self._weights, self._config.optimizer.clip)
-        )
+        norm = float(torch.nn.utils.clip_grad_norm_(self._weights, self._config.optimizer.clip))
         for group in self._optimizer.param_groups:
             group['lr'] = learning_rate(
                 group['peak'], step, self._config.steps, self._config.optimizer

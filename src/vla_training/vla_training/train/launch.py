@@ -1,0 +1,73 @@
+"""Several processes of one run on this machine, found by each other on the loopback address.
+
+Used by `vla train --processes N`. On a cluster `torchrun` or `accelerate launch` do this; a
+process that they started is left alone.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+
+_LOOPBACK = '127.0.0.1'
+_END_S = 10.0
+
+
+def needs_launch(processes: int) -> bool:
+    """Whether this is the one process that has to start the others."""
+    return processes > 1 and 'RANK' not in os.environ
+
+
+def launch(processes: int) -> int:
+    """Run this very command in `processes` processes; return the first exit code that is not 0.
+
+    When one fails the others are ended: they would wait for it.
+    """
+    port = _free_port()
+    started = [subprocess.Popen(sys.orig_argv, env=_environment(rank, processes, port))
+               for rank in range(processes)]  # fmt: skip
+    try:
+        return _wait(started)
+    except KeyboardInterrupt:  # the terminal has told them as well: they save and end
+        return max(process.wait() for process in started)
+    finally:
+        for process in started:
+            _end(process)
+
+
+def _wait(started: list[subprocess.Popen[bytes]]) -> int:
+    running = list(started)
+    while running:
+        for process in list(running):
+            try:
+                code = process.wait(0.2)
+            except subprocess.TimeoutExpired:
+                continue
+            running.remove(process)
+            if code:
+                return code
+    return 0
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _environment(rank: int, processes: int, port: int) -> dict[str, str]:
+    return os.environ | {
+        'RANK': str(rank), 'LOCAL_RANK': str(rank), 'WORLD_SIZE': str(processes),
+        'LOCAL_WORLD_SIZE': str(processes), 'MASTER_ADDR': _LOOPBACK, 'MASTER_PORT': str(port),
+        'GLOO_SOCKET_IFNAME': 'lo',
+    }  # fmt: skip
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((_LOOPBACK, 0))
+        return int(probe.getsockname()[1])

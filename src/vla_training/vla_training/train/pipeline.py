@@ -1,0 +1,175 @@
+"""From a configuration to a run: checkpoint, cache, data, model, loop.
+
+Called by `vla train`, in each process of a distributed run. The first process fills the cache and
+prepares episodes, the others wait for it. Deliberately does no learning itself.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+import numpy as np
+import torch
+
+from vla_core.errors import VlaError
+from vla_policy.checkpoint import derive_checkpoint, load_expert, Manifest, read_manifest
+from vla_policy.checkpoint_format import NORMALIZATION
+from vla_policy.expert.config import ExpertConfig
+from vla_policy.expert.expert import ActionExpert
+from vla_policy.normalization import load_normalization, Statistics
+from vla_training.data.weights import sample_weights
+from vla_training.train.config import to_dict, TrainConfig
+from vla_training.train.log import RunLog
+from vla_training.train.loop import Report, Run, Trainer
+from vla_training.train.model import PolicyModel
+from vla_training.train.sources import base_checkpoint, Datasets, open_data
+from vla_training.train.stages import build_encoder, saved_parts
+from vla_training.train.state import RunState, writing
+from vla_training.train.validation import Validation
+
+CONFIG = 'config.json'
+# What may differ between a run and its resumption: nothing that changes the weights.
+_HARMLESS = ('out', 'device', 'threads', 'log_every', 'save_every')
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where the run ended."""
+
+    finished: bool
+    step: int
+    best: float | None  # validation loss
+
+
+def train(
+    config: TrainConfig, report: Report, *, resume: bool = False,
+    accelerator: Accelerator | None = None,
+) -> Outcome:  # fmt: skip
+    """Train and write `best` and `last` checkpoints. VlaError for what a person can put right."""
+    torch.set_num_threads(config.threads)
+    accelerator = accelerator or make_accelerator(config)
+    tell: Report = report if accelerator.is_main_process else lambda text: None
+    out = Path(config.out)
+    _check_folder(out, resume)
+    with accelerator.main_process_first():
+        base = base_checkpoint(config, out, write=accelerator.is_main_process)
+        data = open_data(config, base, tell, fill=accelerator.is_main_process)
+    info = read_manifest(base)
+    statistics = _statistics(config, info, data)
+    model = build_model(config, info, statistics)
+    trainer = Trainer(_run(config, info, statistics, model, data, tell), accelerator)
+    if resume:
+        trainer.resume()
+        tell(f'{out}: goes on at step {trainer.progress.step}')
+    elif accelerator.is_main_process:
+        with writing(out / CONFIG):
+            out.mkdir(parents=True, exist_ok=True)
+            (out / CONFIG).write_text(json.dumps(to_dict(config), indent=1) + '\n')
+    finished = trainer.train()
+    return Outcome(finished, trainer.progress.step, trainer.progress.best)
+
+
+def make_accelerator(config: TrainConfig) -> Accelerator:
+    """Return the processes and device of this run, from the environment of torchrun and others."""
+    precision = 'bf16' if config.precision == 'bfloat16' else 'no'
+    return Accelerator(cpu=config.device == 'cpu', mixed_precision=precision)
+
+
+def build_model(
+    config: TrainConfig, info: Manifest, statistics: dict[str, Statistics]
+) -> PolicyModel:
+    """Make what is trained, its new weights drawn from the seed."""
+    wanted = expert_config(config, info)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        expert = ActionExpert(wanted, statistics)
+        if config.expert_weights:
+            _take_weights(expert, info)
+        encoder = build_encoder(config, info)
+    return PolicyModel(expert, encoder)
+
+
+def expert_config(config: TrainConfig, info: Manifest) -> ExpertConfig:
+    """Return the expert of the checkpoint with what the configuration changes."""
+    try:
+        return replace(info.policy.expert, **config.expert.given())
+    except ValueError as error:
+        raise VlaError(f'expert: {error}') from error
+
+
+def _take_weights(expert: ActionExpert, info: Manifest) -> None:
+    found = load_expert(info.folder)
+    if found.config != expert.config:
+        given = vars(found.config)
+        differing = [key for key, value in vars(expert.config).items() if given[key] != value]
+        raise VlaError(
+            f'{info.folder}: its expert differs in {", ".join(differing)}; leave expert_weights '
+            'out, or these overrides'
+        )
+    expert.load_state_dict(found.state_dict())
+
+
+def _statistics(config: TrainConfig, info: Manifest, data: Datasets) -> dict[str, Statistics]:
+    """Those of the training episodes; weights that are kept keep the ones they learned with."""
+    if config.expert_weights:
+        widths = ActionExpert.statistics_widths(info.policy.expert)
+        return load_normalization(info.folder / NORMALIZATION, widths)
+    return data.train.statistics()
+
+
+def _run(
+    config: TrainConfig, info: Manifest, statistics: dict[str, Statistics], model: PolicyModel,
+    data: Datasets, report: Report,
+) -> Run:  # fmt: skip
+    out = Path(config.out)
+    weights = sample_weights(data.train, config.data.priorities)
+    validation = None
+    if data.validation is not None:
+        size = max(config.batch, 32) if config.stage == 'frozen' else config.batch
+        validation = Validation(data.validation, config.validation_samples, size, config.seed)
+    return Run(
+        config, model, data.train, weights, validation, RunState(out),
+        _identity(config, info, data.train.paths, weights),
+        _saver(config, info.folder, statistics, model),
+        lambda step: RunLog(out, step), report,
+    )  # fmt: skip
+
+
+def _saver(
+    config: TrainConfig, base: Path, statistics: dict[str, Statistics], model: PolicyModel
+) -> Callable[[str], None]:
+    def save(name: str) -> None:
+        target = Path(config.out) / name
+        with writing(target):
+            derive_checkpoint(
+                base, target, model.expert, statistics, overwrite=True, **saved_parts(model)
+            )
+
+    return save
+
+
+def _identity(
+    config: TrainConfig, info: Manifest, paths: Sequence[Path], weights: np.ndarray
+) -> dict[str, Any]:
+    names = '\n'.join(path.name for path in paths)
+    kept = {key: value for key, value in to_dict(config).items() if key not in _HARMLESS}
+    return {
+        'config': kept,
+        'checkpoint': info.checkpoint_hash,
+        'episodes': hashlib.sha256(names.encode()).hexdigest()[:16],
+        'samples': len(weights),
+    }
+
+
+def _check_folder(out: Path, resume: bool) -> None:
+    used = RunState(out).newest is not None or (out / 'last').exists()
+    if used and not resume:
+        raise VlaError(
+            f'{out}: holds a run; go on with --resume, choose another `out`, or remove it'
+        )
+    if resume and not used:
+        raise VlaError(f'{out}: there is no run to resume; leave --resume out')

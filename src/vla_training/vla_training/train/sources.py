@@ -1,0 +1,103 @@
+"""Where a run's checkpoint and samples come from.
+
+Called by the pipeline: a base checkpoint with the pooling that is wanted, the cache filled, the
+episodes split and opened.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from vla_core.errors import VlaError
+from vla_policy.checkpoint import derive_checkpoint, Manifest, read_manifest
+from vla_policy.checkpoint_create import untrained_statistics
+from vla_policy.expert.expert import ActionExpert
+from vla_policy.pooling import build_pooling, PoolingConfig
+from vla_training.cache.build import build, CacheOrder, episode_folders
+from vla_training.cache.store import FeatureCache
+from vla_training.data.ages import AgeModel, FixedAges, LatencyAges
+from vla_training.data.dataset import DataOptions, EpisodeDataset
+from vla_training.data.split import split_episodes
+from vla_training.train.config import DataConfig, TrainConfig
+from vla_training.train.loop import Report
+
+BASE = 'base'
+
+
+@dataclass(frozen=True)
+class Datasets:
+    """Split by episode; no validation where none is wanted."""
+
+    train: EpisodeDataset
+    validation: EpisodeDataset | None
+
+
+def base_checkpoint(config: TrainConfig, out: Path, *, write: bool) -> Path:
+    """Return `init`, or with another pooling a checkpoint derived from it in the run's folder."""
+    if not config.init:
+        raise VlaError('init: which checkpoint to start from? (vla checkpoint create makes one)')
+    info = read_manifest(config.init)
+    if config.pooling in (None, info.policy.pooling.kind):
+        return info.folder
+    target = out / BASE
+    if write and not target.exists():
+        repool(info, target, PoolingConfig(config.pooling), config.seed)
+    return target
+
+
+def repool(info: Manifest, target: Path, pooling: PoolingConfig, seed: int) -> None:
+    """Write a checkpoint like another one, with another pooling and an untrained expert."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        weights = build_pooling(pooling, info.policy.expert.feature_width).state_dict()
+        expert = replace(info.policy.expert, tokens_per_view=pooling.tokens_per_view)
+        fresh = ActionExpert(expert, untrained_statistics(expert))
+    derive_checkpoint(
+        info.folder, target, fresh, untrained_statistics(expert), pooling=weights,
+        pooling_config=pooling, trained=False,
+    )  # fmt: skip
+
+
+def open_data(config: TrainConfig, base: Path, report: Report, *, fill: bool) -> Datasets:
+    """Split the episodes and open them, features included; with `fill` compute missing ones."""
+    options = config.data
+    folders = episode_folders([Path(path) for path in options.episodes])
+    if fill and options.fill_cache:
+        order = CacheOrder(
+            base, folders, Path(options.cache), max_bytes=options.max_cache_gb * 1e9,
+            threads=config.threads,
+        )  # fmt: skip
+        encoded = build(order).encoded
+        if encoded.computed:
+            report(f'{options.cache}: {encoded.computed} of {encoded.sets} image sets computed')
+    learned, held = split_episodes(folders, options.validation_share, options.split_seed)
+    contract = read_manifest(base).contract
+
+    def opened(paths: list[Path]) -> EpisodeDataset:
+        cache = FeatureCache.for_checkpoint(options.cache, base)  # one a thread
+        given = DataOptions(
+            labels=options.labels, ages=_age_model(options), images=options.images,
+            sensor=options.sensor, sensor_dropout=options.sensor_dropout,
+        )  # fmt: skip
+        data = EpisodeDataset(paths, cache, contract, given)
+        if options.ages == 'measured':
+            data.options = DataOptions(**{**vars(given), 'ages': data.measured_ages()})
+        return data
+
+    sets = Datasets(opened(learned), opened(held) if held else None)
+    report(
+        f'{len(learned)} episodes with {len(sets.train)} samples to learn from, {len(held)} with '
+        f'{0 if sets.validation is None else len(sets.validation)} to validate'
+    )
+    return sets
+
+
+def _age_model(options: DataConfig) -> AgeModel:
+    latency = LatencyAges(options.delay_s, options.rate_hz)
+    if options.ages == 'zero':
+        return FixedAges()
+    if options.ages == 'mean':
+        delay_s = sum(options.delay_s) / 2
+        return FixedAges(max(1.0 / options.rate_hz, delay_s) / 2, delay_s)
+    return latency
