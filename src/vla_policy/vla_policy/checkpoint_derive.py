@@ -43,8 +43,8 @@ def derive_checkpoint(
 
     `statistics` and `pooling` (weights) are those of `source` where not given; with another
     `pooling_config` the weights are needed where it has any. `backbone` is a trained
-    `transformers` model, saved inside. `overwrite` replaces an older `target` whole.
-    Raises CheckpointError.
+    `transformers` model, saved inside by its `save_pretrained`. `overwrite` replaces an
+    older `target` whole. Raises CheckpointError.
     """
     info, folder = read_manifest(source), Path(target)
     if folder.exists() and not overwrite and any(folder.iterdir()):
@@ -82,12 +82,13 @@ def _read_pooling(folder: Path) -> Weights:
 
 
 def _save_backbone(backbone: Any, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    for old in folder.glob('*.safetensors*'):
+        old.unlink()
+    backbone.save_pretrained(folder)
     if not (folder / 'preprocessor_config.json').exists():
         raise CheckpointError(
             folder.parent,
             'refers to a backbone elsewhere',
             f'copy that backbone into the checkpoint first ({manifest.REMEDY})',
         )
-    for old in folder.glob('*.safetensors*'):
-        old.unlink()
-    backbone.save_pretrained(folder)

@@ -79,18 +79,21 @@ def load_vlm(
     return VisionLanguageEncoder(backbone, pooling, mode=mode)
 
 
-def load_trainable(folder: str | PathLike[str]) -> 'TrainableEncoder':
-    """Load backbone and pooling in float32 on the CPU, to be trained from end to end."""
+def load_trainable(
+    folder: str | PathLike[str], device: str | torch.device = 'cpu'
+) -> 'TrainableEncoder':
+    """Load backbone and pooling in float32, to be trained from end to end."""
     from vla_policy.backbones import qwen2_5_vl_load as qwen
     from vla_policy.trainable import TrainableEncoder
 
     info = read_manifest(folder)
     manifest.check_files(info.folder, info.files, (BACKBONE + '/', POOLING))
     source = backbone_source(info, verify=True)
-    model = qwen.load_model(source, torch.device('cpu'), torch.float32)
+    model = qwen.load_model(source, choose_device(device), torch.float32)
     tokenizer, processor = qwen.load_processing(source, model.config)
     pooling = load_pooling(info, model.config.text_config.hidden_size)
-    return TrainableEncoder(model, tokenizer, qwen.image_settings(processor), pooling)
+    settings = qwen.image_settings(processor)
+    return TrainableEncoder(model, tokenizer, settings, pooling.to(model.device))
 
 
 def load_pooling(info: Manifest, width: int) -> nn.Module:

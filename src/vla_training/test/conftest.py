@@ -106,3 +106,36 @@ def episode(tmp_path, contract):
 
 def stamp_of(message):
     return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+
+
+@pytest.fixture
+def init(tmp_path, contract):
+    """A nano checkpoint under the narrow contract of these tests."""
+    path = tmp_path / 'contract.yaml'
+    path.write_text(yaml.safe_dump(contract.to_dict()))
+    from vla_policy.checkpoint import create_checkpoint
+
+    folder = tmp_path / 'init'
+    create_checkpoint('nano', folder, 0, path, head='regression')
+    return folder
+
+
+@pytest.fixture
+def train_config(tmp_path, init, episode):
+    """Maker of a short run on three made-up episodes: what to change, as `key.sub: value`."""
+    paths = [episode(name, seconds=3.0) for name in ('a', 'b', 'c')]
+
+    from vla_core.config import from_dict
+    from vla_training.train.config import TrainConfig
+
+    def make(name='run', **changes):
+        data = {'episodes': (str(paths[0].parent),), 'cache': str(tmp_path / 'features'),
+                'validation_share': 0.3, 'labels': 'robot'}  # fmt: skip
+        values = {
+            'out': str(tmp_path / name), 'init': str(init), 'batch': 4, 'accumulation': 1,
+            'steps': 4, 'log_every': 2, 'validate_every': 2, 'validation_samples': 8,
+            'device': 'cpu', 'data': data | changes.pop('data', {}),
+        }  # fmt: skip
+        return from_dict(TrainConfig, values | changes, 'test')
+
+    return make

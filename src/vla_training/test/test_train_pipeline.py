@@ -7,42 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from vla_core.config import from_dict
 from vla_core.errors import VlaError
-from vla_policy.checkpoint import create_checkpoint, load_expert, load_vlm, read_manifest
+from vla_policy.checkpoint import load_expert, load_vlm, read_manifest
 from vla_training.train.config import to_dict, TrainConfig
 from vla_training.train.log import read_log
 from vla_training.train.pipeline import train
-
-
-@pytest.fixture
-def init(tmp_path, contract):
-    """A nano checkpoint under the narrow contract of these tests."""
-    path = tmp_path / 'contract.yaml'
-    path.write_text(yaml.safe_dump(contract.to_dict()))
-    folder = tmp_path / 'init'
-    create_checkpoint('nano', folder, 0, path, head='regression')
-    return folder
-
-
-@pytest.fixture
-def config(tmp_path, init, episode):
-    """Maker of a short run on three made-up episodes: what to change, as `key.sub: value`."""
-    paths = [episode(name, seconds=3.0) for name in ('a', 'b', 'c')]
-
-    def make(name='run', **changes):
-        data = {'episodes': (str(paths[0].parent),), 'cache': str(tmp_path / 'features'),
-                'validation_share': 0.3, 'labels': 'robot'}  # fmt: skip
-        values = {
-            'out': str(tmp_path / name), 'init': str(init), 'batch': 4, 'accumulation': 1,
-            'steps': 4, 'log_every': 2, 'validate_every': 2, 'validation_samples': 8,
-            'device': 'cpu', 'data': data | changes.pop('data', {}),
-        }  # fmt: skip
-        return from_dict(TrainConfig, values | changes, 'test')
-
-    return make
 
 
 def run(config, **options):
@@ -51,8 +22,8 @@ def run(config, **options):
     return outcome, lines
 
 
-def test_a_run_leaves_checkpoints_that_load_strictly_and_tell_what_was_learned(config, init):
-    given = config(data={'priorities': {'episodes': 2.0}})
+def test_a_run_leaves_checkpoints_that_load_strictly_and_tell_what_was_learned(train_config, init):
+    given = train_config(data={'priorities': {'episodes': 2.0}})
     outcome, lines = run(given)
     out = Path(given.out)
     assert outcome.finished and outcome.step == 4 and outcome.best is not None
@@ -68,11 +39,11 @@ def test_a_run_leaves_checkpoints_that_load_strictly_and_tell_what_was_learned(c
     assert any('samples to learn from' in line for line in lines)
 
 
-def test_the_normalisation_is_that_of_the_training_episodes_alone(config):
+def test_the_normalisation_is_that_of_the_training_episodes_alone(train_config):
     from vla_training.data.split import split_episodes
     from vla_training.train.sources import open_data
 
-    given = config()
+    given = train_config()
     run(given)
     data = open_data(given, Path(given.init), lambda text: None, fill=False)
     learned, held = split_episodes(sorted(Path(given.data.episodes[0]).iterdir()), 0.3, 0)
@@ -95,8 +66,10 @@ def test_the_normalisation_is_that_of_the_training_episodes_alone(config):
         ('one mean', {'pooling': 'mean'}),
     ],
 )
-def test_each_ablation_is_one_override_and_gives_a_checkpoint_that_acts(config, name, changes):
-    given = config(name, steps=1, **changes)
+def test_each_ablation_is_one_override_and_gives_a_checkpoint_that_acts(
+    train_config, name, changes
+):
+    given = train_config(name, steps=1, **changes)
     run(given)
     info = read_manifest(Path(given.out) / 'last', verify=True)
     if 'expert' in changes:
@@ -106,32 +79,32 @@ def test_each_ablation_is_one_override_and_gives_a_checkpoint_that_acts(config, 
     load_expert(Path(given.out) / 'last')
 
 
-def test_a_run_goes_on_only_when_told_to(config):
-    run(config(steps=2))
+def test_a_run_goes_on_only_when_told_to(train_config):
+    run(train_config(steps=2))
     with pytest.raises(VlaError, match='--resume'):
-        run(config(steps=2))
-    outcome, lines = run(config(steps=2), resume=True)
+        run(train_config(steps=2))
+    outcome, lines = run(train_config(steps=2), resume=True)
     assert outcome.finished and any('goes on at step 2' in line for line in lines)
     with pytest.raises(VlaError, match='config.steps was 2, is 3'):
-        run(config(steps=3), resume=True)
+        run(train_config(steps=3), resume=True)
     with pytest.raises(VlaError, match='no run to resume'):
-        run(config('other'), resume=True)
+        run(train_config('other'), resume=True)
 
 
-def test_expert_weights_are_taken_only_where_they_fit(config, init):
+def test_expert_weights_are_taken_only_where_they_fit(train_config, init):
     slow = {'learning_rate': 1e-9, 'sensor_learning_rate': 1e-9}
-    given = config(expert_weights=True, steps=1, optimizer=slow)
+    given = train_config(expert_weights=True, steps=1, optimizer=slow)
     run(given)
     expert, before = load_expert(Path(given.out) / 'last'), load_expert(init)
     for name, value in before.state_dict().items():
         torch.testing.assert_close(expert.state_dict()[name], value, rtol=1e-4, atol=1e-6)
     with pytest.raises(VlaError, match='differs in width'):
-        run(config('wide', expert_weights=True, expert={'width': 64}))
+        run(train_config('wide', expert_weights=True, expert={'width': 64}))
 
 
-def test_what_is_missing_is_told_before_anything_is_made(config, tmp_path):
+def test_what_is_missing_is_told_before_anything_is_made(train_config, tmp_path):
     with pytest.raises(VlaError, match='init: which checkpoint'):
-        run(replace(config(), init=''))
+        run(replace(train_config(), init=''))
     with pytest.raises(VlaError, match='holds no episodes'):
-        run(config(data={'episodes': (str(tmp_path / 'init'),)}))
-    assert to_dict(config())['init']
+        run(train_config(data={'episodes': (str(tmp_path / 'init'),)}))
+    assert to_dict(train_config())['init']

@@ -10,7 +10,7 @@ features too where they are many. Deliberately normalises nothing: the expert do
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -89,7 +89,10 @@ class EpisodeDataset:
         self._check(rows)
         self.episode_of = np.repeat(np.arange(len(rows)), [len(mine) for mine in rows])
         self._row_of = np.concatenate(rows)
-        self._features = _Features(self.paths, self._episodes, cache, self.options.images)
+        self._features = self._open_features(cache)
+
+    def _open_features(self, cache: FeatureCache) -> 'Features':
+        return _Features(self.paths, self._episodes, cache, self.options.images)
 
     def __len__(self) -> int:
         return len(self._row_of)
@@ -150,7 +153,7 @@ class EpisodeDataset:
             return episode.label, episode.label_mask
         return episode.done, episode.done_mask
 
-    def _pick(self, index: int, age_s: float, delay_s: float) -> '_Pick':
+    def _pick(self, index: int, age_s: float, delay_s: float) -> 'Pick':
         """Which image set the features of a sample were made from, and how old they are."""
         number, row = int(self.episode_of[index]), int(self._row_of[index])
         episode = self._episodes[number]
@@ -161,9 +164,9 @@ class EpisodeDataset:
             age_s *= (tick_ns - first_ns) / (tick_ns - begun_ns)
             begun_ns = first_ns
         images = int(np.searchsorted(episode.known_ns, begun_ns, 'right')) - 1
-        return _Pick(number, row, images, age_s)
+        return Pick(number, row, images, age_s)
 
-    def _collate(self, picks: Sequence['_Pick'], absent: np.ndarray) -> Batch:
+    def _collate(self, picks: Sequence['Pick'], absent: np.ndarray) -> Batch:
         episodes = [self._episodes[pick.episode] for pick in picks]
 
         def rows(name: str) -> np.ndarray:
@@ -205,13 +208,21 @@ class EpisodeDataset:
 
 
 @dataclass(frozen=True)
-class _Pick:
+class Pick:
     """One sample with its features: numbers of the episode, the tick, the image set."""
 
     episode: int
     row: int
     images: int
     age_s: float
+
+
+class Features(Protocol):
+    """Where the features of image sets come from."""
+
+    def get(self, episode: int, images: int) -> np.ndarray:
+        """Features (T, D) float16 of one image set."""
+        ...
 
 
 class _Features:

@@ -84,7 +84,7 @@ def prepare(
 
 def prepared(path: Path, root: Path, contract: Contract) -> PreparedEpisode | None:
     """Return the arrays of an episode if they are in `root`/samples; no bag is opened."""
-    folder = root / FOLDER / _name(path, contract)
+    folder = root / FOLDER / episode_name(path, contract)
     return _read(folder) if folder.is_dir() else None
 
 
@@ -92,7 +92,7 @@ def prepare_bag(
     bag: Bag, root: Path, contract: Contract, limit: Callable[[int], None] = lambda size: None
 ) -> PreparedEpisode:
     """Do what `prepare` does with a bag that is open (opening may have repaired it)."""
-    folder = root / FOLDER / _name(bag.path, contract)
+    folder = root / FOLDER / episode_name(bag.path, contract)
     if not folder.is_dir():
         limit(_window_bytes(bag, contract))
         _write(bag, folder, contract)
@@ -118,7 +118,7 @@ def _window_bytes(bag: Bag, contract: Contract) -> int:
     return int(ticks) * contract.sensor.samples * contract.sensor.channels * 2
 
 
-def _name(path: Path, contract: Contract) -> str:
+def episode_name(path: Path, contract: Contract) -> str:
     """Follow every change of the recording: files, sizes, times, and the contract."""
     if not path.exists():
         raise BagError(path, 'no such file or folder')

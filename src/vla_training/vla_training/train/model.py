@@ -49,8 +49,13 @@ class PolicyModel(nn.Module):
         if self.encoder is None:
             return batch.inputs
         pictures: Any = batch
-        features, *_ = self.encoder(pictures.images, pictures.task)
-        return replace(batch.inputs, features=features.float())
+        features: list[torch.Tensor] = [batch.actions] * len(batch.actions)
+        for task in dict.fromkeys(pictures.tasks):  # a prompt at a time
+            rows = [row for row, other in enumerate(pictures.tasks) if other == task]
+            encoded, *_ = self.encoder(pictures.images[rows], task)
+            for row, tokens in zip(rows, encoded):
+                features[row] = tokens
+        return replace(batch.inputs, features=torch.stack(features).float())
 
 
 def trained(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:

@@ -60,7 +60,7 @@ def train(
         data = open_data(config, base, tell, fill=accelerator.is_main_process)
     info = read_manifest(base)
     statistics = _statistics(config, info, data)
-    model = build_model(config, info, statistics)
+    model = build_model(config, info, statistics, accelerator.device)
     trainer = Trainer(_run(config, info, statistics, model, data, tell), accelerator)
     if resume:
         trainer.resume()
@@ -80,7 +80,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
 
 
 def build_model(
-    config: TrainConfig, info: Manifest, statistics: dict[str, Statistics]
+    config: TrainConfig, info: Manifest, statistics: dict[str, Statistics], device: torch.device
 ) -> PolicyModel:
     """Make what is trained, its new weights drawn from the seed."""
     wanted = expert_config(config, info)
@@ -89,7 +89,7 @@ def build_model(
         expert = ActionExpert(wanted, statistics)
         if config.expert_weights:
             _take_weights(expert, info)
-        encoder = build_encoder(config, info)
+        encoder = build_encoder(config, info, device)
     return PolicyModel(expert, encoder)
 
 

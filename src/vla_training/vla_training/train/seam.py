@@ -12,7 +12,7 @@ from vla_policy.expert.batch import ExpertBatch
 
 
 class TrainingBatch(Protocol):
-    """B samples; stages that look at pictures want `images` and `task` as well."""
+    """B samples; stages that look at pictures want `images` (B, V, H, W, 3) and `tasks`."""
 
     inputs: ExpertBatch
     actions: torch.Tensor  # (B, H, 6) m and rad a step, base frame

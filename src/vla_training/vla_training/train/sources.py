@@ -4,6 +4,7 @@ Called by the pipeline: a base checkpoint with the pooling that is wanted, the c
 episodes split and opened.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from vla_policy.checkpoint_create import untrained_statistics
 from vla_policy.expert.expert import ActionExpert
 from vla_policy.pooling import build_pooling, PoolingConfig
 from vla_training.cache.build import build, CacheOrder, episode_folders
+from vla_training.cache.identity import identity_of
 from vla_training.cache.store import FeatureCache
 from vla_training.data.ages import AgeModel, FixedAges, LatencyAges
 from vla_training.data.dataset import DataOptions, EpisodeDataset
@@ -63,6 +65,8 @@ def open_data(config: TrainConfig, base: Path, report: Report, *, fill: bool) ->
     """Split the episodes and open them, features included; with `fill` compute missing ones."""
     options = config.data
     folders = episode_folders([Path(path) for path in options.episodes])
+    if config.stage != 'frozen':
+        return _pictures(config, base, folders, report)
     if fill and options.fill_cache:
         order = CacheOrder(
             base, folders, Path(options.cache), max_bytes=options.max_cache_gb * 1e9,
@@ -71,18 +75,40 @@ def open_data(config: TrainConfig, base: Path, report: Report, *, fill: bool) ->
         encoded = build(order).encoded
         if encoded.computed:
             report(f'{options.cache}: {encoded.computed} of {encoded.sets} image sets computed')
+    return _opened(
+        config, base, folders, report, EpisodeDataset,
+        lambda: FeatureCache.for_checkpoint(options.cache, base),
+    )  # fmt: skip
+
+
+def _pictures(
+    config: TrainConfig, base: Path, folders: Sequence[Path], report: Report
+) -> Datasets:
+    """Open the episodes' pictures: the encoder learns, so its features cannot be kept."""
+    from vla_training.data.pictures import PictureDataset
+
+    identity = identity_of(base, 'float32')  # only tells where the prepared episodes are
+    return _opened(
+        config, base, folders, report, PictureDataset,
+        lambda: FeatureCache(config.data.cache, identity),
+    )  # fmt: skip
+
+
+def _opened(
+    config: TrainConfig, base: Path, folders: Sequence[Path], report: Report,
+    kind: type[EpisodeDataset], cache: Callable[[], FeatureCache],
+) -> Datasets:  # fmt: skip
+    options, contract = config.data, read_manifest(base).contract
     learned, held = split_episodes(folders, options.validation_share, options.split_seed)
-    contract = read_manifest(base).contract
 
     def opened(paths: list[Path]) -> EpisodeDataset:
-        cache = FeatureCache.for_checkpoint(options.cache, base)  # one a thread
         given = DataOptions(
             labels=options.labels, ages=_age_model(options), images=options.images,
             sensor=options.sensor, sensor_dropout=options.sensor_dropout,
         )  # fmt: skip
-        data = EpisodeDataset(paths, cache, contract, given)
+        data = kind(paths, cache(), contract, given)  # one cache a thread
         if options.ages == 'measured':
-            data.options = DataOptions(**{**vars(given), 'ages': data.measured_ages()})
+            data.options = replace(given, ages=data.measured_ages())
         return data
 
     sets = Datasets(opened(learned), opened(held) if held else None)

@@ -1,0 +1,47 @@
+"""`vla train --plan`: what it counts is what a run has."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from vla_core.errors import VlaError
+from vla_policy.checkpoint import load_expert, read_manifest
+from vla_training.train.config import load_config
+from vla_training.train.plan import count, plan, read_subject
+from vla_training.train.stages import build_encoder
+
+
+def test_the_published_backbone_has_the_parameters_of_its_paper_and_of_the_legacy_adapters():
+    config = load_config(Path('stage2_3b'))
+    counts = count(config, read_subject(config))
+    assert counts.vision == 668_684_288 and 3.0e9 < counts.language < 3.1e9
+    assert counts.adapters == 7_372_800  # 7.37 M, the legacy figure for rank 16
+
+
+def test_stage_1_of_the_large_model_fits_any_card_and_stage_2_one_of_24_gb():
+    totals = []
+    for name in ('stage1_3b', 'stage2_3b'):
+        lines = list(plan(load_config(Path(name))))
+        totals.append(float(next(line for line in lines if 'in all' in line).split()[3]))
+    assert totals[0] < 2.0 and 7.0 < totals[1] < 20.0
+
+
+@pytest.mark.parametrize('stage', ['frozen', 'lora', 'full'])
+def test_what_is_counted_is_what_a_run_trains(init, stage):
+    config = load_config(None, [f'init={init}', 'out=x', f'stage={stage}', 'lora.rank=4'])
+    counts = count(config, read_subject(config))
+    expert, encoder = (
+        load_expert(init),
+        build_encoder(config, read_manifest(init), torch.device('cpu')),
+    )
+    trained = sum(weight.numel() for weight in expert.parameters())
+    assert counts.expert == trained
+    if encoder is not None:
+        trained += sum(w.numel() for w in encoder.parameters() if w.requires_grad)
+    assert counts.trained == trained
+
+
+def test_a_plan_without_a_model_says_what_to_give():
+    with pytest.raises(VlaError, match='init or preset.*did you mean nano'):
+        list(plan(load_config(None, ['out=x', 'preset=nona'])))
