@@ -44,4 +44,4 @@ def test_what_is_counted_is_what_a_run_trains(init, stage):
 
 def test_a_plan_without_a_model_says_what_to_give():
     with pytest.raises(VlaError, match='init or preset.*did you mean nano'):
-        list(plan(load_config(None, ['out=x', 'preset=nona'])))
+        list(plan(load_config(None, ['out=x', 'preset=nanoo'])))

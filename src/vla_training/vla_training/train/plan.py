@@ -29,7 +29,7 @@ from vla_training.train.config import TrainConfig
 _PROMPT_TEXT = 40  # tokens of the prompt besides the pictures, about
 _BYTES = {'float32': 4, 'bfloat16': 2}
 # Numbers a transformer block keeps for its backward pass, per token and unit of width: norms,
-# projections, attention (fused, so no matrix of all pairs); the feed-forward part is counted apart.
+# projections, attention (fused, so no matrix of all pairs); the feed-forward part is apart.
 _KEPT_WIDTHS, _KEPT_MLP = 10, 3
 _LEGACY_VIEWS, _LEGACY_SIZE = 5, (360, 640)
 _LEGACY_INPUTS = {'samples': 65, 'channels': 1026, 'state_width': 12, 'steps': 8, 'dims': 6}
@@ -98,7 +98,8 @@ def plan(config: TrainConfig) -> Iterator[str]:
     )
     for name, size in vars(memory).items():
         yield f'memory, {name:<11} {size / 2**30:8.2f} GiB'
-    yield f'memory, {"in all":<11} {memory.total / 2**30:8.2f} GiB a device (activations estimated)'
+    total = memory.total / 2**30
+    yield f'memory, {"in all":<11} {total:8.2f} GiB a device (activations estimated)'
     if config.stage == 'frozen':
         size = subject.expert.feature_tokens * subject.expert.feature_width * 2
         yield f'feature cache: {size / 1e6:.3f} MB an image set'
