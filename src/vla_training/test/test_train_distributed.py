@@ -2,8 +2,10 @@
 
 import os
 from pathlib import Path
+import signal
 import subprocess
 import sys
+import time
 
 from distributed_run import main
 import pytest
@@ -62,6 +64,33 @@ def test_a_launch_ends_when_one_process_fails(monkeypatch):
     script = 'import os, sys, time; sys.exit(3) if os.environ["RANK"] == "1" else time.sleep(60)'
     monkeypatch.setattr(sys, 'orig_argv', [sys.executable, '-c', script])
     assert launch.launch(2) == 3
+
+
+def test_an_interrupt_reaches_each_process_once(monkeypatch, tmp_path):
+    script = (
+        'import os, pathlib, signal, sys, time\n'
+        'told = []\n'
+        'signal.signal(signal.SIGINT, lambda *_: told.append(1))\n'
+        f'mine = pathlib.Path({str(tmp_path)!r}) / os.environ["RANK"]\n'
+        'mine.touch()\n'
+        'end = time.monotonic() + 30\n'
+        'while not told and time.monotonic() < end: time.sleep(0.02)\n'
+        'time.sleep(0.2)\n'
+        'sys.exit(130 if len(told) == 1 else 1)\n'
+    )
+    monkeypatch.setattr(sys, 'orig_argv', [sys.executable, '-c', script])
+    wait = launch._wait
+
+    def interrupted(started):
+        deadline = time.monotonic() + 30
+        while len(list(tmp_path.iterdir())) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return wait(started)
+
+    monkeypatch.setattr(launch, '_wait', interrupted)
+    assert launch.launch(2) == 130
 
 
 def test_a_process_of_another_launcher_starts_no_others(monkeypatch):

@@ -102,6 +102,16 @@ def test_expert_weights_are_taken_only_where_they_fit(train_config, init):
         run(train_config('wide', expert_weights=True, expert={'width': 64}))
 
 
+def test_a_cache_that_lacks_nothing_is_not_written_to(train_config, tmp_path):
+    from vla_training.cache.store import WriteLock
+
+    run(train_config(steps=1))
+    with WriteLock(tmp_path / 'features'):  # as if another run were filling it
+        run(train_config('second', steps=1))
+        with pytest.raises(VlaError, match='another vla cache'):
+            run(train_config('mean', steps=1, pooling='mean'))
+
+
 def test_what_is_missing_is_told_before_anything_is_made(train_config, tmp_path):
     with pytest.raises(VlaError, match='init: which checkpoint'):
         run(replace(train_config(), init=''))

@@ -49,9 +49,8 @@ def run(args) -> int:
     from vla_training.train.pipeline import train
 
     outcome = train(config, say, resume=args.resume)
-    if not outcome.finished:
-        say(f'{config.out}: stopped at step {outcome.step} and saved; go on with --resume')
-        return 130
     best = '' if outcome.best is None else f', best validation loss {outcome.best:.4f}'
-    say(f'{config.out}: {outcome.step} steps{best}')
-    return 0
+    end = '' if outcome.finished else ': stopped and saved, go on with --resume'
+    if outcome.first:
+        say(f'{config.out}: {outcome.step} steps{best}{end}')
+    return 0 if outcome.finished else 130

@@ -5,9 +5,11 @@ process that they started is left alone.
 """
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+from types import FrameType
 
 _LOOPBACK = '127.0.0.1'
 _END_S = 10.0
@@ -21,18 +23,28 @@ def needs_launch(processes: int) -> bool:
 def launch(processes: int) -> int:
     """Run this very command in `processes` processes; return the first exit code that is not 0.
 
-    When one fails the others are ended: they would wait for it.
+    When one fails the others are ended: they would wait for it. A first Ctrl-C lets them save.
     """
     port = _free_port()
-    started = [subprocess.Popen(sys.orig_argv, env=_environment(rank, processes, port))
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    # In groups of their own, so that a Ctrl-C comes to each of them once: from here.
+    started = [subprocess.Popen(sys.orig_argv, env=_environment(rank, processes, port),
+                                process_group=0)
                for rank in range(processes)]  # fmt: skip
     try:
         return _wait(started)
-    except KeyboardInterrupt:  # the terminal has told them as well: they save and end
+    except KeyboardInterrupt:
+        for process in started:
+            process.send_signal(signal.SIGINT)
         return max(process.wait() for process in started)
     finally:
         for process in started:
             _end(process)
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _wait(started: list[subprocess.Popen[bytes]]) -> int:

@@ -43,6 +43,7 @@ class Outcome:
     finished: bool
     step: int
     best: float | None  # validation loss
+    first: bool  # of the processes: the one that tells
 
 
 def train(
@@ -70,13 +71,16 @@ def train(
             out.mkdir(parents=True, exist_ok=True)
             (out / CONFIG).write_text(json.dumps(to_dict(config), indent=1) + '\n')
     finished = trainer.train()
-    return Outcome(finished, trainer.progress.step, trainer.progress.best)
+    return Outcome(
+        finished, trainer.progress.step, trainer.progress.best, accelerator.is_main_process
+    )  # fmt: skip
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
     """Return the processes and device of this run, from the environment of torchrun and others."""
     precision = 'bf16' if config.precision == 'bfloat16' else 'no'
-    return Accelerator(cpu=config.device == 'cpu', mixed_precision=precision)
+    cpu = config.device == 'cpu' or not torch.cuda.is_available()
+    return Accelerator(cpu=cpu, mixed_precision=precision)
 
 
 def build_model(

@@ -20,6 +20,7 @@ from vla_training.cache.identity import identity_of
 from vla_training.cache.store import FeatureCache
 from vla_training.data.ages import AgeModel, FixedAges, LatencyAges
 from vla_training.data.dataset import DataOptions, EpisodeDataset
+from vla_training.data.prepared import feature_keys, prepared
 from vla_training.data.split import split_episodes
 from vla_training.train.config import DataConfig, TrainConfig
 from vla_training.train.loop import Report
@@ -67,7 +68,8 @@ def open_data(config: TrainConfig, base: Path, report: Report, *, fill: bool) ->
     folders = episode_folders([Path(path) for path in options.episodes])
     if config.stage != 'frozen':
         return _pictures(config, base, folders, report)
-    if fill and options.fill_cache:
+    if fill and options.fill_cache and not _complete(base, folders, Path(options.cache)):
+        report(f'{options.cache}: computing the features that it lacks')
         order = CacheOrder(
             base, folders, Path(options.cache), max_bytes=options.max_cache_gb * 1e9,
             threads=config.threads,
@@ -79,6 +81,23 @@ def open_data(config: TrainConfig, base: Path, report: Report, *, fill: bool) ->
         config, base, folders, report, EpisodeDataset,
         lambda: FeatureCache.for_checkpoint(options.cache, base),
     )  # fmt: skip
+
+
+def _complete(base: Path, folders: Sequence[Path], root: Path) -> bool:
+    """Whether there is nothing to compute: then several runs may read the cache at once."""
+    try:
+        cache = FeatureCache.for_checkpoint(root, base)
+    except VlaError:
+        return False
+    contract = read_manifest(base).contract
+    for path in folders:
+        episode = prepared(path, root, contract)
+        if episode is None:
+            return False
+        keys = feature_keys(episode, cache) + feature_keys(episode, cache, black=True)
+        if not all(key in cache for key in keys):
+            return False
+    return True
 
 
 def _pictures(

@@ -6,6 +6,7 @@ goes only then. Random numbers need no state: they follow from seed and step (`s
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+import errno
 import json
 import os
 from pathlib import Path
@@ -104,8 +105,10 @@ class writing:  # noqa: N801 - reads as a statement
 
         if isinstance(error, OSError | SafetensorError):
             reason = getattr(error, 'strerror', None) or error
+            full = getattr(error, 'errno', None) in (errno.ENOSPC, errno.EDQUOT)
+            remedy = 'make room' if full else 'check the folder'
             raise VlaError(
-                f'{self._target}: cannot be written ({reason}); make room, then go on with '
+                f'{self._target}: cannot be written ({reason}); {remedy}, then go on with '
                 '--resume: what was saved before is whole'
             ) from error
 
