@@ -16,16 +16,34 @@ from vla_cli import workspace
 from vla_cli.arguments import Parser, positive, say
 from vla_core.errors import VlaError
 
-POLICIES = ('scripted', 'hold')
+POLICIES = ('scripted', 'mean', 'hold')
 
 
 def add_arguments(parser: Parser) -> None:
     """Add the options of this verb."""
-    who = parser.add_mutually_exclusive_group(required=True)
-    who.add_argument('--checkpoint', type=Path, metavar='DIR', help='the policy')
-    who.add_argument(
-        '--policy', choices=POLICIES, help='the demonstrator that knows the truth, or no motion'
+    _add_setting(parser)
+    parser.add_argument(
+        '--sweep', metavar='KEY=A,B',
+        help='one option over several values: vlm-delay-ms=0,381,800, vl-reuse=1,8, '
+        'sensor-loss=0,0.3, checkpoint=DIR1,DIR2 ...',
+    )  # fmt: skip
+    parser.add_argument(
+        '--plot', type=Path, metavar='PNG', help="a sweep's curve, or how one result is spread"
     )
+    parser.add_argument(
+        '--video', type=Path, metavar='MP4', help='film the first seed, and do nothing else'
+    )
+    parser.add_argument('--jobs', type=int, default=1, metavar='N', help='processes (%(default)s)')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write the result there')
+
+
+def _add_setting(parser: Parser) -> None:
+    parser.add_argument('--checkpoint', type=Path, metavar='DIR', help='the policy')
+    parser.add_argument(
+        '--policy', choices=POLICIES,
+        help='instead: the demonstrator that knows the truth, the mean action of the '
+        "checkpoint's demonstrations, no motion",
+    )  # fmt: skip
     parser.add_argument(
         '--seeds', type=seed_range, default=range(1000, 1020), metavar='A-B',
         help='scenes, one episode each (1000-1019); demonstrations must not have seen them',
@@ -34,6 +52,14 @@ def add_arguments(parser: Parser) -> None:
         '--vlm-delay-ms', type=float, default=381.0, metavar='MS', help='(%(default)s)'
     )
     parser.add_argument('--vlm-hz', type=positive, default=2.6, metavar='HZ', help='(%(default)s)')
+    parser.add_argument(
+        '--vl-reuse', type=int, default=0, metavar='K',
+        help='use features for at least K ticks of 0.1 s, as the seed did (as the rate says)',
+    )  # fmt: skip
+    _add_handicaps(parser)
+
+
+def _add_handicaps(parser: Parser) -> None:
     parser.add_argument(
         '--task', default='still', choices=('still', 'moving'),
         help='whether the eye moves: it drifts, turns and now and then jumps (%(default)s)',
@@ -50,22 +76,17 @@ def add_arguments(parser: Parser) -> None:
         help="times the training's jitter of the cameras' poses (%(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        '--executor', default='latest', choices=('latest', 'ensemble'), help='(%(default)s)'
-    )
+        '--loss', action='append', default=[], metavar='STREAM=P',
+        help='probability that a message never arrives: sensor, images, features, robot, chunks; '
+        'may be repeated',
+    )  # fmt: skip
+    parser.add_argument(
+        '--executor', default='latest', choices=('latest', 'ensemble', 'rtc'),
+        help='which chunk acts (%(default)s)',
+    )  # fmt: skip
     parser.add_argument(
         '--limit', type=positive, default=25.0, metavar='S', help='of an episode (%(default)s)'
     )
-    parser.add_argument(
-        '--sweep', metavar='KEY=A,B', help='one option over several values: vlm-delay-ms=0,381,800'
-    )
-    parser.add_argument(
-        '--plot', type=Path, metavar='PNG', help="the sweep's curve, with --sweep"
-    )
-    parser.add_argument(
-        '--video', type=Path, metavar='MP4', help='film the first seed, and do nothing else'
-    )
-    parser.add_argument('--jobs', type=int, default=1, metavar='N', help='processes (%(default)s)')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='write the result there')
 
 
 def run(args) -> int:
@@ -74,8 +95,7 @@ def run(args) -> int:
         path = getattr(args, option)
         if path is not None and not path.absolute().parent.is_dir():
             raise VlaError(f'--{option} {path}: the folder {path.parent} does not exist')
-    if args.plot is not None and args.sweep is None:
-        raise VlaError('--plot draws a sweep: give --sweep too')
+    _check_who(args)
     if args.video is not None:
         return _film(args)
     return _one(args) if args.sweep is None else _sweep(args)
@@ -84,7 +104,7 @@ def run(args) -> int:
 def _film(args) -> int:
     from vla_training.evaluation.picture import film
 
-    result = film(args.seeds[0], _maker(args)(), _options(args), args.video)
+    result = film(args.seeds[0], _maker(args, args.checkpoint)(), _options(args), args.video)
     say(f'{args.video}: seed {result.seed}, {result.duration_s:.1f} s, {result.reason}')
     return 0
 
@@ -92,19 +112,19 @@ def _film(args) -> int:
 def _sweep(args) -> int:
     from vla_training.evaluation.evaluate import evaluate
     from vla_training.evaluation.picture import draw_sweep
-    from vla_training.evaluation.sweep import Sweep, table
+    from vla_training.evaluation.sweep import CHECKPOINT, Sweep, table
 
-    sweep = Sweep.parse(args.sweep)
-    found, maker = [], _maker(args)
-    for value, options in zip(sweep.values, sweep.options(_options(args))):
+    sweep, found = Sweep.parse(args.sweep), []
+    over = [Path(value) for value in sweep.values] if sweep.key == CHECKPOINT else None
+    makers = [_maker(args, folder) for folder in over or [args.checkpoint] * len(sweep.values)]
+    for value, maker, options in zip(sweep.values, makers, sweep.options(_options(args))):
         sys.stderr.write(f'{sweep.key} {value}\n')
         found.append(evaluate(maker, args.seeds, options, args.jobs))
     if args.json is not None:
         rows = {value: one.to_dict() for value, one in zip(sweep.values, found)}
         args.json.write_text(json.dumps({'sweep': sweep.key, 'values': rows}, indent=1) + '\n')
     if args.plot is not None:
-        title = f'{args.policy or args.checkpoint}, task {args.task}, {len(args.seeds)} seeds'
-        draw_sweep(sweep, found, title, args.plot)
+        draw_sweep(sweep, found, f'{_title(args)}, {len(args.seeds)} seeds', args.plot)
     say(table(sweep, found))
     return 0
 
@@ -118,15 +138,36 @@ def _one(args) -> int:
         done[0] += 1
         sys.stderr.write(f'{done[0]}/{len(args.seeds)}  seed {result.seed}: {result.reason}\n')
 
-    found = evaluate(_maker(args), args.seeds, _options(args), args.jobs, progress)
+    maker = _maker(args, args.checkpoint)
+    found = evaluate(maker, args.seeds, _options(args), args.jobs, progress)
     data = found.to_dict() | {
         'policy': args.policy or str(args.checkpoint), 'seeds': [args.seeds[0], args.seeds[-1]],
         'wall_s': round(time.monotonic() - began_s, 1),
     }  # fmt: skip
     if args.json is not None:
         args.json.write_text(json.dumps(data, indent=1) + '\n')
+    if args.plot is not None:
+        from vla_training.evaluation.picture import draw_evaluation
+
+        draw_evaluation(found, _title(args), args.plot)
     say(_lines(data))
     return 0
+
+
+def _title(args) -> str:
+    who = args.policy or (args.checkpoint.name if args.checkpoint else 'several')
+    return f'{who}, task {args.task}'
+
+
+def _check_who(args) -> None:
+    swept = args.sweep is not None and args.sweep.startswith('checkpoint=')
+    named = args.checkpoint is not None or swept
+    if args.policy == 'mean' and not named:
+        raise VlaError('--policy mean: give the --checkpoint whose demonstrations are meant')
+    if args.policy in ('scripted', 'hold') and named:
+        raise VlaError(f'--policy {args.policy} needs no checkpoint: give one of the two')
+    if args.policy is None and not named:
+        raise VlaError(f'who acts? give --checkpoint DIR, or --policy {", ".join(POLICIES)}')
 
 
 def seed_range(text: str) -> range:
@@ -146,26 +187,49 @@ def _options(args):
 
     try:
         return EvaluationOptions(
-            Delays(args.vlm_delay_ms / 1e3, args.vlm_hz), args.task, args.images, args.sensor,
-            args.camera_jitter, args.executor, args.limit,
+            Delays(args.vlm_delay_ms / 1e3, args.vlm_hz, vl_reuse=args.vl_reuse), args.task,
+            args.images, args.sensor, args.camera_jitter, args.executor, args.limit,
+            loss=_loss(args.loss),
         )  # fmt: skip
     except ValueError as error:
         raise VlaError(str(error)) from error
 
 
-def _maker(args):
+def _loss(texts: list[str]):
+    from vla_core.errors import did_you_mean
+    from vla_training.evaluation.options import Loss, STREAMS
+
+    chances = {}
+    for text in texts:
+        stream, _, chance = text.partition('=')
+        if stream not in STREAMS:
+            hint = did_you_mean(stream, STREAMS)
+            raise VlaError(f'--loss {text}: expected one of {", ".join(STREAMS)}{hint}')
+        try:
+            chances[stream] = float(chance)
+        except ValueError:
+            raise VlaError(f'--loss {text}: expected a number, such as {stream}=0.1') from None
+    return Loss(**chances)
+
+
+def _maker(args, checkpoint: Path | None):
     import numpy as np
 
+    from vla_core.contract import load_contract
     from vla_policy.checkpoint import read_manifest
     from vla_training.evaluation import policies
 
-    if args.checkpoint is not None:
-        read_manifest(args.checkpoint)  # its faults are told before processes start
-        return functools.partial(policies.CheckpointPolicy, args.checkpoint)
+    if checkpoint is not None:
+        read_manifest(checkpoint)  # its faults are told before processes start
+    if checkpoint is not None and args.policy is None:
+        return functools.partial(policies.CheckpointPolicy, checkpoint)
     contract = workspace.default_contract()
     if args.policy == 'scripted':
         return functools.partial(policies.ScriptedPolicy, contract)
-    return functools.partial(policies.ConstantPolicy, contract, np.zeros((8, 6)))
+    steps = load_contract(contract).action.steps
+    still = np.zeros((steps, 6))
+    chunk = still if checkpoint is None else policies.mean_action(checkpoint, steps)
+    return functools.partial(policies.ConstantPolicy, contract, chunk)
 
 
 def _lines(data: dict) -> str:
