@@ -2,7 +2,7 @@
 
 Simulated time, deterministic: the same seeds and options give the same result. Pictures, sensor,
 robot, safety gate and chunk executor are those of the live system; the vision-language model's
-delay and rate are what you say. Success: the tip through the trocar, the gate never stopping the
+delay and rate are what you say. `--live` runs the real graph instead. Success: the tip through the trocar, the gate never stopping the
 robot, then within 0.5 mm of the depth to hold for 1 s.
 """
 
@@ -16,6 +16,10 @@ from vla_cli import workspace
 from vla_cli.arguments import Parser, positive, say
 from vla_core.errors import VlaError
 
+HEADLESS_ONLY = (
+    'vlm-delay-ms', 'vlm-hz', 'images', 'sensor', 'camera-jitter', 'loss', 'sweep', 'video',
+    'jobs',
+)  # fmt: skip
 POLICIES = ('scripted', 'mean', 'hold')
 
 
@@ -33,6 +37,11 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         '--video', type=Path, metavar='MP4', help='film the first seed, and do nothing else'
     )
+    parser.add_argument(
+        '--live', action='store_true',
+        help='through the running graph instead, in real time: the delays are those of this '
+        'machine, one stack a seed',
+    )  # fmt: skip
     parser.add_argument('--jobs', type=int, default=1, metavar='N', help='processes (%(default)s)')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the result there')
 
@@ -98,6 +107,8 @@ def run(args) -> int:
     _check_who(args)
     if args.video is not None:
         return _film(args)
+    if args.live:
+        return _live(args)
     return _one(args) if args.sweep is None else _sweep(args)
 
 
@@ -132,18 +143,66 @@ def _sweep(args) -> int:
 def _one(args) -> int:
     from vla_training.evaluation.evaluate import evaluate
 
-    began_s, done = time.monotonic(), [0]
+    began_s, progress = time.monotonic(), _progress(len(args.seeds))
+    maker = _maker(args, args.checkpoint)
+    found = evaluate(maker, args.seeds, _options(args), args.jobs, progress)
+    return _tell(args, found, began_s)
+
+
+def _live(args) -> int:
+    arguments = live_arguments(args)
+    from vla_cli.environment import prepare
+
+    prepare()
+    from vla_cli.live_evaluation import evaluate_live
+
+    began_s, options = time.monotonic(), _options(args)
+    found = evaluate_live(arguments, args.seeds, options, _progress(len(args.seeds)))
+    return _tell(args, found, began_s)
+
+
+def live_arguments(args) -> list[str]:
+    """Return what `vla up` is told; VlaError for an option that only headless knows."""
+    parser = Parser()
+    add_arguments(parser)
+    for option in HEADLESS_ONLY:
+        name = option.replace('-', '_')
+        if getattr(args, name) != parser.get_default(name):
+            raise VlaError(f'--live: --{option} cannot be injected into the running graph')
+    if args.policy in ('mean', 'hold'):
+        raise VlaError(f'--live: --policy {args.policy} is for headless episodes')
+    folder = args.checkpoint
+    if folder is None:  # the scripted expert acts; the model runs in its shadow
+        from vla_cli.nano import ensure_checkpoint
+
+        folder = ensure_checkpoint(workspace.root())
+    policy = 'scripted' if args.policy == 'scripted' else 'model'
+    settings = [f'vlm_node.vl_reuse={args.vl_reuse}', f'robot_driver.chunk_policy={args.executor}']
+    if args.executor == 'rtc':
+        settings.append('action_expert_node.chunk_policy=rtc')
+    arguments = ['--policy', policy, '--checkpoint', str(folder.absolute())]
+    return arguments + [word for setting in settings for word in ('--set', setting)]
+
+
+def _progress(count: int):
+    done = [0]
 
     def progress(result) -> None:
         done[0] += 1
-        sys.stderr.write(f'{done[0]}/{len(args.seeds)}  seed {result.seed}: {result.reason}\n')
+        sys.stderr.write(f'{done[0]}/{count}  seed {result.seed}: {result.reason}\n')
 
-    maker = _maker(args, args.checkpoint)
-    found = evaluate(maker, args.seeds, _options(args), args.jobs, progress)
+    return progress
+
+
+def _tell(args, found, began_s: float) -> int:
     data = found.to_dict() | {
         'policy': args.policy or str(args.checkpoint), 'seeds': [args.seeds[0], args.seeds[-1]],
-        'wall_s': round(time.monotonic() - began_s, 1),
+        'live': args.live, 'wall_s': round(time.monotonic() - began_s, 1),
     }  # fmt: skip
+    if args.live:  # what was not injected is not told
+        known = ('task', 'executor', 'limit_s')
+        data['options'] = {key: data['options'][key] for key in known}
+        data['options']['vl_reuse'] = args.vl_reuse
     if args.json is not None:
         args.json.write_text(json.dumps(data, indent=1) + '\n')
     if args.plot is not None:
