@@ -188,6 +188,34 @@ def test_any_start_leads_in_without_crossing_the_rim(local_m, turn_rad):
     assert abs(depth - 0.017) < 0.2e-3 and radial < 0.1e-3
 
 
+def test_an_eye_that_turns_is_followed_until_the_needle_is_in():
+    """0.02 rad/s (1.1 deg/s) about the opening: within half the tolerance, without waiting."""
+    tool, expert, off_rad = in_scene((0.0, 0.0, -0.030)), ScriptedExpert(0), []
+    for _ in range(200):
+        opening, trocar, tissue = tool.rest
+        tool.rest = opening, apply_rotvec(np.array([0.0, 0.02 * PERIOD_S, 0.0]), trocar), tissue
+        plan = expert.plan(tool.sight(), Goal.INSERT)
+        tool.do(plan.delta[0])
+        off_rad.append(np.linalg.norm(relative_rotvec(tool.state[1], tool.rest[1])))
+        if plan.done:
+            break
+    assert plan.done and max(off_rad[20:]) < Settings().axis_rad / 2
+
+
+def test_a_jump_of_the_eye_on_the_way_in_does_not_begin_the_insertion_anew():
+    tool, expert, depths, jumped = in_scene((0.0, 0.0, -0.013)), ScriptedExpert(0), [], False
+    for _ in range(200):
+        plan = expert.plan(tool.sight(), Goal.INSERT)
+        tool.do(plan.delta[0])
+        depths.append(tool.local()[2])
+        if depths[-1] > -0.004 and not jumped:
+            jumped, after = True, len(depths)
+            tool.rest = (tool.rest[0] + np.array([0.0, 0.0013, 0.0]), *tool.rest[1:])
+        if plan.done:
+            break
+    assert jumped and plan.done and min(depths[after:]) > -0.006
+
+
 @pytest.mark.parametrize(('local_m', 'turn_rad'), BAD_STARTS[1::2])
 def test_speed_and_acceleration_stay_bounded(local_m, turn_rad):
     tool, expert, settings = in_scene(local_m, turn_rad), ScriptedExpert(0), Settings()

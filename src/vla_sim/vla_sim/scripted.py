@@ -33,8 +33,11 @@ _SUBSTEPS = 4  # of one step of the chunk, in the look-ahead
 _STILL_TICKS = 3  # so many ticks without motion: the robot is held
 _STILL_M, _STILL_RAD = 2e-5, 2e-4
 _CLEAR_M = 0.006  # so far in front of the opening nothing is in the way sideways
-_OFF_AXIS_M, _OFF_AXIS_RAD = 0.0008, math.radians(2.5)  # too far off to enter: begin again
+_OFF_AXIS_M = 0.0008  # too far off to go on: first onto the axis, a little back from the rim
+_BACK_M = 0.003  # so far in front of the opening
+_ASTRAY_M, _ASTRAY_RAD = 0.0025, math.radians(2.5)  # further off: begin again
 _EYE_SPEED_M_S = 0.010  # what an eye may do; a faster jump is no motion to follow
+_EYE_TURN_RAD_S = 0.2
 
 
 class Goal(IntEnum):
@@ -74,7 +77,7 @@ class Settings:
 
     standoff_m: float = STANDOFF_M
     above_tissue_m: float = HOLD_ABOVE_TISSUE_M
-    axis_m: float = 0.0002
+    axis_m: float = 0.0004  # an eye that drifts is followed within 0.3 mm; the bore is 1.1 mm
     axis_rad: float = math.radians(0.6)
     approach: Pace = Pace(0.012, 0.015, 2.0)
     insert: Pace = Pace(0.0055, 0.006, 1.2)
@@ -146,6 +149,7 @@ class ScriptedExpert:
         self._last: Sight | None = None
         self._still = 0
         self._eye_m_s: Array = np.zeros(3)
+        self._eye_rad_s: Array = np.zeros(3)
         self._way_m = 0.0
         self._home = start_pose(self._seed, self._episode)
 
@@ -176,9 +180,11 @@ class ScriptedExpert:
         last, self._last = self._last, sight
         if last is None or sight.stamp_ns <= last.stamp_ns:
             return
-        shift = (sight.opening_m - last.opening_m) / ((sight.stamp_ns - last.stamp_ns) / NS)
-        seen = shift if np.linalg.norm(shift) < _EYE_SPEED_M_S else np.zeros(3)
-        self._eye_m_s = 0.5 * self._eye_m_s + 0.5 * seen
+        passed_s = (sight.stamp_ns - last.stamp_ns) / NS
+        shift = (sight.opening_m - last.opening_m) / passed_s
+        spin = relative_rotvec(last.trocar_xyzw, sight.trocar_xyzw) / passed_s
+        self._eye_m_s = _followed(self._eye_m_s, shift, _EYE_SPEED_M_S)
+        self._eye_rad_s = _followed(self._eye_rad_s, spin, _EYE_TURN_RAD_S)
         moved_m = np.linalg.norm(sight.tip_m - last.tip_m)
         turned_rad = np.linalg.norm(relative_rotvec(last.tip_xyzw, sight.tip_xyzw))
         still = moved_m < _STILL_M and turned_rad < _STILL_RAD
@@ -207,13 +213,14 @@ class ScriptedExpert:
         for step in range(STEPS):
             for _ in range(_SUBSTEPS):
                 linear, angular = self._field(phase, where)
-                drift = eye if phase < Phase.RETURN else np.zeros(3)
+                follows = phase < Phase.RETURN
+                drift, roll = (eye, self._eye_rad_s) if follows else (np.zeros(3), np.zeros(3))
                 base = move.follow(forth(linear + drift), dt_s)
-                spin = turn.follow(angular, dt_s)
+                spin = turn.follow(angular + roll, dt_s)
                 delta[step] += np.concatenate([base, spin]) * dt_s
                 where = _Where(
                     where.tip_m + (back(base) - eye) * dt_s,
-                    where.turn_rad - spin * dt_s,
+                    where.turn_rad - (spin - roll) * dt_s,
                     float(np.linalg.norm(base)),
                 )
                 if phase is not Phase.RETRACT:  # what follows wants another orientation
@@ -227,7 +234,7 @@ class ScriptedExpert:
             return self._before_entry(phase, where)
         if phase in (Phase.INSERT, Phase.HOLD):
             if where.depth_m < -0.001 and (
-                where.radial_m > _OFF_AXIS_M or where.angle_rad > _OFF_AXIS_RAD
+                where.radial_m > _ASTRAY_M or where.angle_rad > _ASTRAY_RAD
             ):
                 return Phase.APPROACH
             close_m = 0.0001 if phase is Phase.INSERT else 0.0003
@@ -282,6 +289,8 @@ class ScriptedExpert:
             off = max((where.radial_m - settings.axis_m) / slack_m, 0.0)
             off_angle = max((where.angle_rad - settings.axis_rad) / settings.axis_rad, 0.0)
             velocity[2] *= max(1.0 - max(off, off_angle), 0.0)
+            if off > 1.0 and -_BACK_M < where.depth_m <= -0.001:
+                velocity[2] = -pace.at(where.depth_m + _BACK_M)
         turn = settings.turn.towards(where.turn_rad) if ahead_m > 0.0 or inside else np.zeros(3)
         return velocity, turn
 
@@ -295,6 +304,11 @@ class ScriptedExpert:
             return abs(self._hold_m - where.depth_m)
         to_standoff_m = np.linalg.norm(where.tip_m + np.array([0.0, 0.0, standoff_m]))
         return self._hold_m + standoff_m + float(to_standoff_m)
+
+
+def _followed(known: Array, seen: Array, most: float) -> Array:
+    """Smoothed estimate of the eye's motion; what is faster than `most` is a jump."""
+    return 0.5 * known + 0.5 * (seen if np.linalg.norm(seen) < most else np.zeros(3))
 
 
 def _turner(quat_xyzw: Array) -> Callable[[Array], Array]:

@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 
 from vla_core.errors import VlaError
+from vla_policy.errors import CheckpointError
+from vla_policy.normalization import save_normalization, Statistics
 from vla_sim import gl
 from vla_training.evaluation.evaluate import evaluate, Evaluation, run_one, wilson
-from vla_training.evaluation.options import Delays, EvaluationOptions
-from vla_training.evaluation.picture import draw_sweep, film
-from vla_training.evaluation.policies import ConstantPolicy, ScriptedPolicy
+from vla_training.evaluation.options import Delays, EvaluationOptions, Loss
+from vla_training.evaluation.picture import draw_evaluation, draw_sweep, film
+from vla_training.evaluation.policies import ConstantPolicy, mean_action, ScriptedPolicy
 from vla_training.evaluation.sweep import Sweep, table
+from vla_training.simulation.judge import Judge
 
 CONTRACT = Path(__file__).resolve().parents[3] / 'launch/config/contract/insertion.yaml'
 SCRIPTED = functools.partial(ScriptedPolicy, CONTRACT)
@@ -66,6 +69,55 @@ def test_the_same_seed_gives_the_same_result(scripted):
     assert again == scripted.results[0]
 
 
+def test_the_number_of_processes_changes_nothing():
+    options = EvaluationOptions(limit_s=1.5, task='moving', loss=Loss(sensor=0.3, robot=0.1))
+    alone = evaluate(SCRIPTED, [1000, 1001], options)
+    side_by_side = evaluate(SCRIPTED, [1000, 1001], options, jobs=2)
+    assert json.dumps(alone.to_dict()) == json.dumps(side_by_side.to_dict())
+
+
+def test_features_are_reused_for_as_many_ticks_as_told():
+    eight = Delays(0.1, 5.0, vl_reuse=8)
+    assert eight.pass_period_s == pytest.approx(0.8)
+    assert Delays(0.1, 5.0, vl_reuse=1).pass_period_s == pytest.approx(0.2)
+    reused = run_one(1000, SCRIPTED(), EvaluationOptions(eight, limit_s=3.0))
+    assert 0.7 < reused.feature_age_s[1] < 0.9
+    with pytest.raises(ValueError, match='negative'):
+        Delays(vl_reuse=-1)
+
+
+def test_a_lost_stream_shows_in_what_it_feeds():
+    """Most of the pictures, passes or datagrams lost: older inputs, and the robot holds."""
+    whole = run_one(1000, SCRIPTED(), EvaluationOptions(limit_s=3.0))
+    blinking = run_one(1000, SCRIPTED(), EvaluationOptions(limit_s=3.0, loss=Loss(images=0.6)))
+    assert blinking.image_age_s[1] > whole.image_age_s[1] + 0.3
+    for loss in (Loss(features=0.9), Loss(sensor=0.9), Loss(robot=0.95)):
+        starved = run_one(1000, SCRIPTED(), EvaluationOptions(limit_s=3.0, loss=loss))
+        assert starved.holds > whole.holds + 2
+    silent = run_one(1000, SCRIPTED(), EvaluationOptions(limit_s=3.0, loss=Loss(chunks=0.99)))
+    assert silent.jerk_m_s3 < 0.1 * whole.jerk_m_s3
+    with pytest.raises(ValueError, match='loss of chunks'):
+        Loss(chunks=1.0)
+
+
+def test_the_judge_names_what_was_struck_and_counts_the_time_at_depth():
+    judge = Judge(tissue_depth_m=0.012)
+    judge.see(False, False, 0.2, 0.0, 0.0018, 0.01)
+    assert judge.rim_contact and judge.touched == 'trocar'
+    judge.see(False, False, 0.2, 0.0, 0.009, 0.01)
+    assert judge.touched == 'trocar'  # the first counts
+    far = Judge(tissue_depth_m=0.012)
+    far.see(False, False, 0.2, 0.003, 0.009, 0.01)
+    assert far.touched == 'eye'
+    for _ in range(99):
+        far.see(True, False, 0.0, 0.0112, 0.0001, 0.01)
+    assert not far.held
+    far.see(True, False, 0.0, 0.0114, 0.0001, 0.01)
+    assert far.held
+    far.see(True, False, 0.0, 0.0116, 0.0001, 0.01)  # 0.6 mm too deep
+    assert not far.held
+
+
 def test_wilson_intervals_are_those_of_the_textbook():
     assert wilson(190, 200) == pytest.approx((0.9104, 0.9726), abs=2e-4)
     assert wilson(0, 50)[0] == 0.0 and wilson(0, 50)[1] == pytest.approx(0.0714, abs=1e-4)
@@ -89,6 +141,9 @@ def test_a_sweep_changes_one_option_and_names_what_it_does_not_know():
     sweep = Sweep.parse('vlm-delay-ms=0,800')
     assert [o.delays.vlm_delay_s for o in sweep.options(base)] == [0.0, 0.8]
     assert [o.task for o in Sweep.parse('task=still,moving').options(base)] == ['still', 'moving']
+    assert Sweep.parse('vl-reuse=8').options(base)[0].delays.vl_reuse == 8
+    assert Sweep.parse('chunks-loss=0.2').options(base)[0].loss == Loss(chunks=0.2)
+    assert Sweep.parse('executor=rtc').options(base)[0].executor == 'rtc'
     with pytest.raises(VlaError, match='did you mean'):
         Sweep.parse('vlm-delay=3')
     with pytest.raises(VlaError, match='task'):
@@ -103,6 +158,36 @@ def test_the_table_and_the_curve_of_a_sweep_tell_each_value(scripted, tmp_path):
     assert len(lines) == 3 and '1/1' in lines[1] and lines[2].split()[0] == '381'
     draw_sweep(sweep, [scripted, scripted], 'scripted', tmp_path / 'curve.png')
     assert (tmp_path / 'curve.png').stat().st_size > 5000
+
+
+def test_checkpoints_are_compared_under_the_names_that_tell_them_apart(scripted):
+    sweep = Sweep.parse('checkpoint=runs/flow/best,runs/regression/best')
+    assert sweep.labels == ('flow', 'regression')
+    assert sweep.options(EvaluationOptions()) == (EvaluationOptions(),) * 2
+    assert 'regression  1/1' in table(sweep, [scripted, scripted])
+
+
+def test_one_evaluation_is_drawn_even_where_nothing_came_to_an_end(scripted, tmp_path):
+    options = EvaluationOptions(limit_s=1.5)
+    held = Evaluation(options, (run_one(1000, HOLD(), options),))
+    for number, found in enumerate((scripted, held)):
+        draw_evaluation(found, 'policy', tmp_path / f'{number}.png')
+        assert (tmp_path / f'{number}.png').stat().st_size > 10_000
+
+
+def test_the_mean_action_is_that_of_the_checkpoint(tmp_path):
+    mean = np.arange(6) * 1e-3
+    save_normalization(
+        tmp_path / 'normalization.json', {'action': Statistics('mean_std', mean, np.ones(6))}
+    )
+    chunk = mean_action(tmp_path, 8)
+    assert chunk.shape == (8, 6)
+    np.testing.assert_allclose(chunk, np.tile(mean, (8, 1)))
+    save_normalization(
+        tmp_path / 'normalization.json', {'action': Statistics('min_max', mean - 1, mean)}
+    )
+    with pytest.raises(CheckpointError, match='not normalised by their mean'):
+        mean_action(tmp_path, 8)
 
 
 def test_a_film_shows_the_episode_at_five_pictures_a_second(tmp_path):

@@ -70,7 +70,7 @@ class Operator:
 
     def task(self, instruction: str):
         """Reset what a busy machine stopped, enable, carry out; returns how it ended."""
-        self.until(self._enable, READY_S)
+        self.until(self.enable, READY_S)
         return self._link.execute(instruction, 0.0, stop=lambda: not self._stack.running())
 
     def retract(self, instruction: str) -> None:
@@ -85,7 +85,8 @@ class Operator:
         """Hear the robot for a moment."""
         self._link.spin(SETTLE_S)
 
-    def _enable(self) -> None:
+    def enable(self) -> None:
+        """Reset what has stopped the gate, then enable."""
         command = self._link.status().command
         if command is not None and command.gate in ('stopped', 'emergency_stop'):
             self._link.call('reset')

@@ -2,71 +2,26 @@
 
 Simulated time, deterministic: the same seeds and options give the same result. Pictures, sensor,
 robot, safety gate and chunk executor are those of the live system; the vision-language model's
-delay and rate are what you say. Success: the tip through the trocar, the gate never stopping the
-robot, then within 0.5 mm of the depth to hold for 1 s.
+delay and rate are what you say. `--live` runs the real graph instead. Success: the tip through the
+trocar, the gate never stopping the robot, then within 0.5 mm of the depth to hold for 1 s.
 """
 
-import functools
 import json
 from pathlib import Path
 import sys
 import time
 
-from vla_cli import workspace
-from vla_cli.arguments import Parser, positive, say
+from vla_cli.arguments import say
+from vla_cli.evaluation.arguments import (
+    add_arguments,
+    check_who,
+    live_arguments,
+    policy_maker,
+    read_options,
+)
 from vla_core.errors import VlaError
 
-POLICIES = ('scripted', 'hold')
-
-
-def add_arguments(parser: Parser) -> None:
-    """Add the options of this verb."""
-    who = parser.add_mutually_exclusive_group(required=True)
-    who.add_argument('--checkpoint', type=Path, metavar='DIR', help='the policy')
-    who.add_argument(
-        '--policy', choices=POLICIES, help='the demonstrator that knows the truth, or no motion'
-    )
-    parser.add_argument(
-        '--seeds', type=seed_range, default=range(1000, 1020), metavar='A-B',
-        help='scenes, one episode each (1000-1019); demonstrations must not have seen them',
-    )  # fmt: skip
-    parser.add_argument(
-        '--vlm-delay-ms', type=float, default=381.0, metavar='MS', help='(%(default)s)'
-    )
-    parser.add_argument('--vlm-hz', type=positive, default=2.6, metavar='HZ', help='(%(default)s)')
-    parser.add_argument(
-        '--task', default='still', choices=('still', 'moving'),
-        help='whether the eye moves: it drifts, turns and now and then jumps (%(default)s)',
-    )  # fmt: skip
-    parser.add_argument(
-        '--images', default='normal', choices=('normal', 'black', 'frozen'),
-        help='black pictures, or features frozen at the first ones (%(default)s)',
-    )  # fmt: skip
-    parser.add_argument(
-        '--sensor', default='normal', choices=('normal', 'absent'), help='(%(default)s)'
-    )
-    parser.add_argument(
-        '--camera-jitter', type=float, default=1.0, metavar='X',
-        help="times the training's jitter of the cameras' poses (%(default)s)",
-    )  # fmt: skip
-    parser.add_argument(
-        '--executor', default='latest', choices=('latest', 'ensemble'), help='(%(default)s)'
-    )
-    parser.add_argument(
-        '--limit', type=positive, default=25.0, metavar='S', help='of an episode (%(default)s)'
-    )
-    parser.add_argument(
-        '--sweep', metavar='KEY=A,B', help='one option over several values: vlm-delay-ms=0,381,800'
-    )
-    parser.add_argument(
-        '--plot', type=Path, metavar='PNG', help="the sweep's curve, with --sweep"
-    )
-    parser.add_argument(
-        '--video', type=Path, metavar='MP4', help='film the first seed, and do nothing else'
-    )
-    parser.add_argument('--jobs', type=int, default=1, metavar='N', help='processes (%(default)s)')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='write the result there')
-
+__all__ = ['add_arguments', 'run']
 
 def run(args) -> int:
     """Evaluate, print, write."""
@@ -74,17 +29,19 @@ def run(args) -> int:
         path = getattr(args, option)
         if path is not None and not path.absolute().parent.is_dir():
             raise VlaError(f'--{option} {path}: the folder {path.parent} does not exist')
-    if args.plot is not None and args.sweep is None:
-        raise VlaError('--plot draws a sweep: give --sweep too')
+    check_who(args)
     if args.video is not None:
         return _film(args)
+    if args.live:
+        return _live(args)
     return _one(args) if args.sweep is None else _sweep(args)
 
 
 def _film(args) -> int:
     from vla_training.evaluation.picture import film
 
-    result = film(args.seeds[0], _maker(args)(), _options(args), args.video)
+    policy = policy_maker(args, args.checkpoint)()
+    result = film(args.seeds[0], policy, read_options(args), args.video)
     say(f'{args.video}: seed {result.seed}, {result.duration_s:.1f} s, {result.reason}')
     return 0
 
@@ -92,19 +49,21 @@ def _film(args) -> int:
 def _sweep(args) -> int:
     from vla_training.evaluation.evaluate import evaluate
     from vla_training.evaluation.picture import draw_sweep
-    from vla_training.evaluation.sweep import Sweep, table
+    from vla_training.evaluation.sweep import CHECKPOINT, Sweep, table
 
-    sweep = Sweep.parse(args.sweep)
-    found, maker = [], _maker(args)
-    for value, options in zip(sweep.values, sweep.options(_options(args))):
+    sweep, found = Sweep.parse(args.sweep), []
+    folders = [args.checkpoint] * len(sweep.values)
+    if sweep.key == CHECKPOINT:
+        folders = [Path(value) for value in sweep.values]
+    makers = [policy_maker(args, folder) for folder in folders]
+    for value, maker, options in zip(sweep.values, makers, sweep.options(read_options(args))):
         sys.stderr.write(f'{sweep.key} {value}\n')
         found.append(evaluate(maker, args.seeds, options, args.jobs))
     if args.json is not None:
         rows = {value: one.to_dict() for value, one in zip(sweep.values, found)}
         args.json.write_text(json.dumps({'sweep': sweep.key, 'values': rows}, indent=1) + '\n')
     if args.plot is not None:
-        title = f'{args.policy or args.checkpoint}, task {args.task}, {len(args.seeds)} seeds'
-        draw_sweep(sweep, found, title, args.plot)
+        draw_sweep(sweep, found, f'{_title(args)}, {len(args.seeds)} seeds', args.plot)
     say(table(sweep, found))
     return 0
 
@@ -112,60 +71,56 @@ def _sweep(args) -> int:
 def _one(args) -> int:
     from vla_training.evaluation.evaluate import evaluate
 
-    began_s, done = time.monotonic(), [0]
+    began_s, progress = time.monotonic(), _progress(len(args.seeds))
+    maker = policy_maker(args, args.checkpoint)
+    found = evaluate(maker, args.seeds, read_options(args), args.jobs, progress)
+    return _tell(args, found, began_s)
+
+
+def _live(args) -> int:
+    arguments = live_arguments(args)
+    from vla_cli.environment import prepare
+
+    prepare()
+    from vla_cli.evaluation.live import evaluate_live
+
+    began_s, options = time.monotonic(), read_options(args)
+    found = evaluate_live(arguments, args.seeds, options, _progress(len(args.seeds)))
+    return _tell(args, found, began_s)
+
+
+def _progress(count: int):
+    done = [0]
 
     def progress(result) -> None:
         done[0] += 1
-        sys.stderr.write(f'{done[0]}/{len(args.seeds)}  seed {result.seed}: {result.reason}\n')
+        sys.stderr.write(f'{done[0]}/{count}  seed {result.seed}: {result.reason}\n')
 
-    found = evaluate(_maker(args), args.seeds, _options(args), args.jobs, progress)
+    return progress
+
+
+def _tell(args, found, began_s: float) -> int:
     data = found.to_dict() | {
         'policy': args.policy or str(args.checkpoint), 'seeds': [args.seeds[0], args.seeds[-1]],
-        'wall_s': round(time.monotonic() - began_s, 1),
+        'live': args.live, 'wall_s': round(time.monotonic() - began_s, 1),
     }  # fmt: skip
+    if args.live:  # what was not injected is not told
+        known = ('task', 'executor', 'limit_s')
+        data['options'] = {key: data['options'][key] for key in known}
+        data['options']['vl_reuse'] = args.vl_reuse
     if args.json is not None:
         args.json.write_text(json.dumps(data, indent=1) + '\n')
+    if args.plot is not None:
+        from vla_training.evaluation.picture import draw_evaluation
+
+        draw_evaluation(found, _title(args), args.plot)
     say(_lines(data))
     return 0
 
 
-def seed_range(text: str) -> range:
-    """`1000-1099`, or one seed."""
-    first, _, last = text.partition('-')
-    try:
-        seeds = range(int(first), int(last or first) + 1)
-    except ValueError:
-        seeds = range(0)
-    if not seeds:
-        raise VlaError(f'--seeds {text}: expected a range such as 1000-1099')
-    return seeds
-
-
-def _options(args):
-    from vla_training.evaluation.options import Delays, EvaluationOptions
-
-    try:
-        return EvaluationOptions(
-            Delays(args.vlm_delay_ms / 1e3, args.vlm_hz), args.task, args.images, args.sensor,
-            args.camera_jitter, args.executor, args.limit,
-        )  # fmt: skip
-    except ValueError as error:
-        raise VlaError(str(error)) from error
-
-
-def _maker(args):
-    import numpy as np
-
-    from vla_policy.checkpoint import read_manifest
-    from vla_training.evaluation import policies
-
-    if args.checkpoint is not None:
-        read_manifest(args.checkpoint)  # its faults are told before processes start
-        return functools.partial(policies.CheckpointPolicy, args.checkpoint)
-    contract = workspace.default_contract()
-    if args.policy == 'scripted':
-        return functools.partial(policies.ScriptedPolicy, contract)
-    return functools.partial(policies.ConstantPolicy, contract, np.zeros((8, 6)))
+def _title(args) -> str:
+    who = args.policy or (args.checkpoint.name if args.checkpoint else 'several')
+    return f'{who}, task {args.task}'
 
 
 def _lines(data: dict) -> str:

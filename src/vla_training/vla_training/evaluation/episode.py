@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from vla_core.arms import meca500 as kin
 from vla_core.contract import Contract
+from vla_core.errors import VlaError
+from vla_core.execution.continuation import Continuation, Prefix
 from vla_core.execution.executor import ChunkExecutor, ExecutorSettings
 from vla_core.execution.values import TimedChunk
 from vla_core.freshness import Reaction
@@ -27,7 +29,7 @@ from vla_inference.engine.input_buffers import BufferSettings, InputBuffers, Sna
 from vla_inference.engine.records import FeatureSet
 from vla_sim.scene import DEFAULT_RANGES
 from vla_sim.shared import COLUMNS
-from vla_training.evaluation.options import EvaluationOptions, INSTRUCTION
+from vla_training.evaluation.options import EvaluationOptions, INSTRUCTION, STREAMS
 from vla_training.evaluation.policies import Policy
 from vla_training.evaluation.track import EpisodeTrack
 from vla_training.simulation.devices import LabOptions, ROBOT_DELAY_NS, SimulatedDevices
@@ -73,7 +75,7 @@ class Episode:
         )
         lab = LabOptions(
             seed, options.width, options.height, sensor_rate_hz=self._contract.sensor.rate_hz,
-            ranges=ranges, eye=options.task,
+            ranges=ranges, eye=options.task, picture_loss=options.loss.images,
         )  # fmt: skip
         self._devices = SimulatedDevices(lab, EPOCH_NS)
         self._judge = Judge(self._devices.lab.scene.tissue_depth_m)
@@ -86,6 +88,14 @@ class Episode:
         self._pending: list[tuple[int, TimedChunk]] = []  # chunks before their publication
         self._features: list[FeatureSet] = []  # passes that are not done yet
         self._first: NDArray[np.float16] | None = None
+        self._losses = {
+            stream: np.random.default_rng([seed, number, 0x1055])
+            for number, stream in enumerate(STREAMS)
+        }
+        self._continuation = Continuation(
+            self._contract.action.steps, self._contract.action.period_ns
+        )
+        self._enabled = False
         self._next_pass_ns, self._passes, self._ticks = EPOCH_NS, 0, 0
         # Called with the newest pictures and lines of text, five times a second.
         self.watch: Callable[[dict[str, bytes], list[str]], None] | None = None
@@ -94,14 +104,12 @@ class Episode:
     def run(self) -> EpisodeResult:
         """Run to success, failure or the limit."""
         end_ns = EPOCH_NS + ENABLE_NS + s_to_ns(self._options.limit_s)
-        reason = 'time-out'
         while self._devices.now_ns < end_ns:
             self._step()
-            ended = self._ended()
-            if ended:
-                reason = ended
-                break
-        return self._result(reason)
+            reason = self._ended()
+            if reason:
+                return self._result(reason)
+        return self._result('time-out' if self._enabled else 'never enabled by the gate')
 
     def close(self) -> None:
         """Free the GL context."""
@@ -133,8 +141,17 @@ class Episode:
             self._track.look(devices.state, self._judge.inside)
             if self.watch is not None and since_ns % WATCH_NS == 0:
                 self._show(self.watch)
-            if since_ns == ENABLE_NS:
-                self._path.enable()
+            if not self._enabled and since_ns % ENABLE_NS == 0:
+                self._enable()
+
+    def _enable(self) -> None:
+        """Ask the gate once a second, as an operator would; inputs may have been lost."""
+        try:
+            self._path.enable()
+        except VlaError:
+            return  # told as the episode's end if it stays so
+        else:
+            self._enabled = True
 
     def _show(self, watch: Callable[[dict[str, bytes], list[str]], None]) -> None:
         seen, judge, state = self._devices.newest_pictures(), self._judge, self._devices.state
@@ -153,6 +170,8 @@ class Episode:
         self._arriving += self._devices.samples()
         while self._arriving and self._arriving[0].arrived_ns <= self._devices.now_ns:
             batch = self._arriving.pop(0)
+            if self._lost('sensor'):
+                continue
             self._path.on_samples(batch.stamps_ns, batch.force_n)
             values = np.concatenate([batch.force_n[:, None], batch.profile], axis=1)
             self._buffers.push_samples(batch.stamps_ns, values)
@@ -163,8 +182,9 @@ class Episode:
         position_m, rotation = kin.forward(joints)
         quat = euler_to_quat(kin.euler_rad(rotation))
         state = ArmState(now_ns, joints, position_m, quat)
-        self._path.on_state(state)
-        self._robot.append((now_ns + ROBOT_DELAY_NS, state))
+        if not self._lost('robot'):
+            self._path.on_state(state)
+            self._robot.append((now_ns + ROBOT_DELAY_NS, state))
         while self._robot and self._robot[0][0] <= now_ns:
             _, known = self._robot.pop(0)
             self._buffers.set_joints(known.stamp_ns, known.joint_rad)
@@ -179,10 +199,12 @@ class Episode:
             seen = self._pictures()
             if seen is not None:
                 self._begin_pass(*seen)
-                gap_s = max(1.0 / delays.vlm_hz, delays.vlm_delay_s)
-                self._next_pass_ns = max(self._next_pass_ns, now_ns - SLOT_NS) + s_to_ns(gap_s)
+                begun_ns = max(self._next_pass_ns, now_ns - SLOT_NS)
+                self._next_pass_ns = begun_ns + s_to_ns(delays.pass_period_s)
         while self._features and self._features[0].published_ns <= now_ns:
-            self._buffers.set_features(self._features.pop(0), now_ns)
+            features = self._features.pop(0)
+            if not self._lost('features'):
+                self._buffers.set_features(features, now_ns)
 
     def _pictures(self) -> tuple[int, dict[str, bytes]] | None:
         if self._policy.needs_pictures:
@@ -214,18 +236,35 @@ class Episode:
         now_ns, period_ns = self._devices.now_ns, self._contract.action.period_ns
         shot = self._buffers.snapshot(now_ns)
         self._ticks += 1
-        delta, reaction = self._act(shot, now_ns)
+        prefix = self._prefix(now_ns)
+        delta, reaction = self._act(shot, now_ns, prefix)
+        self._remember(now_ns, delta, reaction)
         allowed = now_ns > EPOCH_NS + ENABLE_NS
         self._track.tick(shot, reaction >= Reaction.HOLD and allowed)
         steps = self._contract.action.steps
         chunk = TimedChunk(
             self._ticks, now_ns, now_ns + np.arange(steps, dtype=np.int64) * period_ns, delta,
             reaction, shot.reasons, self._contract.action.frame, self._policy.checkpoint_hash,
-            self._contract.hash, INSTRUCTION,
+            self._contract.hash, INSTRUCTION, prefix.committed_steps if prefix else 0,
         )  # fmt: skip
-        self._pending.append((now_ns + s_to_ns(self._options.delays.expert_s), chunk))
+        if not self._lost('chunks'):
+            self._pending.append((now_ns + s_to_ns(self._options.delays.expert_s), chunk))
 
-    def _act(self, shot: Snapshot, now_ns: int) -> tuple[NDArray[np.float64], Reaction]:
+    def _prefix(self, now_ns: int) -> Prefix | None:
+        if self._options.executor != 'rtc':
+            return None
+        return self._continuation.prefix(now_ns, INSTRUCTION)[0]
+
+    def _remember(self, now_ns: int, delta: NDArray[np.float64], reaction: Reaction) -> None:
+        delay_s = self._options.delays.expert_s
+        if reaction >= Reaction.HOLD:
+            self._continuation.held(delay_s)
+        else:
+            self._continuation.published(now_ns, delta, INSTRUCTION, delay_s)
+
+    def _act(
+        self, shot: Snapshot, now_ns: int, prefix: Prefix | None
+    ) -> tuple[NDArray[np.float64], Reaction]:
         if shot.inputs is None or shot.features is None:
             return np.zeros((self._contract.action.steps, 6)), max(shot.reaction, Reaction.HOLD)
         inputs = shot.inputs
@@ -233,7 +272,12 @@ class Episode:
             inputs = replace(inputs, window_mask=np.zeros_like(inputs.window_mask))
         sight = self._devices.commanded.sight(now_ns)
         seed = self._seed * 100_003 + self._ticks
-        return self._policy.act(shot.features.tokens, inputs, sight, seed), shot.reaction
+        tokens = shot.features.tokens
+        return self._policy.act(tokens, inputs, sight, seed, prefix), shot.reaction
+
+    def _lost(self, stream: str) -> bool:
+        chance: float = getattr(self._options.loss, stream)
+        return chance > 0.0 and float(self._losses[stream].random()) < chance
 
     def _deliver(self) -> None:
         while self._pending and self._pending[0][0] <= self._devices.now_ns:
@@ -249,8 +293,9 @@ class Episode:
             return 'success'
         if self._path.gate.state is GateState.STOPPED:
             causes = ', '.join(cause.kind for cause in self._path.gate.causes)
-            touched = ' beside the opening' if self._judge.rim_contact else ''
-            return f'stopped by the gate{touched}: {causes}'
+            struck = self._judge.touched
+            missed = f'missed the opening, struck the {struck}; ' if struck else ''
+            return f'{missed}stopped by the gate: {causes}'
         return ''
 
     def _result(self, reason: str) -> EpisodeResult:

@@ -6,12 +6,17 @@ Read from the command line by `vla eval` and written into its result. Deliberate
 from dataclasses import dataclass
 from typing import Literal
 
+from vla_core.execution.executor import POLICIES
+from vla_core.timebase import NS
+from vla_inference.engine.pass_schedule import REUSE_TICK_NS
 from vla_sim.eye_motion import VARIANTS
 
 INSTRUCTION = 'insert the needle into the trocar'
 
 Images = Literal['normal', 'black', 'frozen']
 Sensor = Literal['normal', 'absent']
+Executor = Literal['latest', 'ensemble', 'rtc']
+STREAMS = ('sensor', 'images', 'features', 'robot', 'chunks')
 IMAGES: tuple[Images, ...] = ('normal', 'black', 'frozen')
 SENSORS: tuple[Sensor, ...] = ('normal', 'absent')
 
@@ -23,10 +28,34 @@ class Delays:
     vlm_delay_s: float = 0.381  # of a pass; the seed's figure for five views
     vlm_hz: float = 2.6  # passes a second, at most one at a time
     expert_s: float = 0.025  # a chunk's tick to its publication
+    vl_reuse: int = 0  # ticks of 0.1 s that features serve at least; 0: as the rate says
 
     def __post_init__(self) -> None:
         if not (self.vlm_delay_s >= 0 and self.vlm_hz > 0 and self.expert_s >= 0):
             raise ValueError('delays must not be negative and the rate must be positive')
+        if self.vl_reuse < 0:
+            raise ValueError('vl_reuse must not be negative')
+
+    @property
+    def pass_period_s(self) -> float:
+        """From the begin of one pass to that of the next."""
+        return max(1.0 / self.vlm_hz, self.vlm_delay_s, self.vl_reuse * REUSE_TICK_NS / NS)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Probability that one message of a stream never arrives; names as in STREAMS."""
+
+    sensor: float = 0.0  # a datagram
+    images: float = 0.0  # a picture set
+    features: float = 0.0  # those of a pass
+    robot: float = 0.0  # a state, for the action expert and the gate
+    chunks: float = 0.0
+
+    def __post_init__(self) -> None:
+        for stream in STREAMS:
+            if not 0.0 <= getattr(self, stream) < 1.0:
+                raise ValueError(f'loss of {stream}: expected 0 to less than 1')
 
 
 @dataclass(frozen=True)
@@ -38,14 +67,17 @@ class EvaluationOptions:
     images: Images = 'normal'
     sensor: Sensor = 'normal'
     camera_jitter: float = 1.0  # times the jitter of training
-    executor: Literal['latest', 'ensemble'] = 'latest'
+    executor: Executor = 'latest'
     limit_s: float = 25.0
     width: int = 640
     height: int = 360
+    loss: Loss = Loss()
 
     def __post_init__(self) -> None:
         if self.task not in VARIANTS:
             raise ValueError(f'task {self.task!r}: expected {" or ".join(VARIANTS)}')
+        if self.executor not in POLICIES:
+            raise ValueError(f'executor {self.executor!r}: expected {", ".join(POLICIES)}')
         if self.images not in IMAGES or self.sensor not in SENSORS:
             raise ValueError(f'images {self.images!r}, sensor {self.sensor!r} are not known')
         if self.camera_jitter < 0 or self.limit_s <= 0:

@@ -1,12 +1,15 @@
-"""Evaluations to look at: the curve of a sweep as PNG, an episode as MP4.
+"""Evaluations to look at: the curve of a sweep and the spreads of one as PNG, an episode as MP4.
 
 Called by `vla eval`. Deliberately judges nothing.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 
 import cv2
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +36,7 @@ def draw_sweep(sweep: Sweep, found: Sequence[Evaluation], title: str, path: Path
     at = np.arange(len(rates))
     errors = np.abs(bounds.T - rates)
     axes.errorbar(at, rates, errors, fmt='o-', color=_BLUE, capsize=4, linewidth=1.5)
-    axes.set_xticks(at, sweep.values)
+    axes.set_xticks(at, sweep.labels)
     axes.set_xlabel(sweep.key)
     axes.set_ylabel('success, % (95 % interval)')
     axes.set_ylim(-3, 103)
@@ -41,6 +44,41 @@ def draw_sweep(sweep: Sweep, found: Sequence[Evaluation], title: str, path: Path
     axes.spines[['top', 'right']].set_visible(False)
     axes.set_title(title, loc='left', fontsize=11)
     figure.savefig(path)
+
+
+def draw_evaluation(found: Evaluation, title: str, path: Path) -> None:
+    """How the errors, force and durations of one evaluation are spread, and how it ended."""
+    results = found.results
+    figure = Figure(figsize=(9.0, 6.0), dpi=110, layout='constrained')
+    axes = figure.subplots(2, 3).ravel()
+    spreads = (
+        ('tip off the axis at the opening, mm', [1e3 * r.entry_error_m for r in results]),
+        ('depth error at the end, mm', [1e3 * r.depth_error_m for r in results]),
+        ('peak force, N', [r.peak_force_n for r in results]),
+        ('duration of successes, s', [r.duration_s for r in results if r.success]),
+        ('image age at the tick, median, s', [r.image_age_s[0] for r in results]),
+    )
+    for place, (name, values) in zip(axes, spreads):
+        known = [value for value in values if np.isfinite(value)]
+        if known:
+            place.hist(known, bins=24, color=_BLUE)
+        place.set_xlabel(name)
+        place.spines[['top', 'right']].set_visible(False)
+    _draw_reasons(axes[5], found)
+    low, high = (100 * bound for bound in found.interval)
+    rate = f'{found.successes} of {len(results)} succeeded ({low:.0f} to {high:.0f} %)'
+    figure.suptitle(f'{title}: {rate}', fontsize=11)
+    figure.savefig(path)
+
+
+def _draw_reasons(axes: Axes, found: Evaluation) -> None:
+    reasons = Counter(result.reason for result in found.results).most_common(6)
+    at = np.arange(len(reasons))
+    axes.barh(at, [count for _, count in reasons], color=_BLUE)
+    axes.set_yticks(at, [fill(reason, 24) for reason, _ in reasons], fontsize=7)
+    axes.invert_yaxis()
+    axes.set_xlabel('episodes')
+    axes.spines[['top', 'right']].set_visible(False)
 
 
 def film(seed: int, policy: Policy, options: EvaluationOptions, path: Path) -> EpisodeResult:

@@ -4,6 +4,7 @@ Called by `episode` once a tick. Deliberately knows no time: the episode decides
 to see and when.
 """
 
+import json
 from pathlib import Path
 from typing import Protocol
 
@@ -11,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_core.contract import Contract, load_contract
+from vla_core.execution.continuation import Prefix
 from vla_core.model_input import ModelInput
 from vla_inference.engine.jpeg import decode_jpeg
 from vla_policy.checkpoint import load_expert, load_vlm, read_manifest
+from vla_policy.checkpoint_format import NORMALIZATION
+from vla_policy.errors import CheckpointError
 from vla_sim.scripted import Goal, ScriptedExpert, Sight
 
 Array = NDArray[np.float64]
@@ -35,9 +39,14 @@ class Policy(Protocol):
         ...
 
     def act(
-        self, tokens: NDArray[np.float16], inputs: ModelInput, sight: Sight, seed: int
-    ) -> Array:
-        """Return a chunk (8, 6). `sight` is the truth, for the scripted expert only."""
+        self, tokens: NDArray[np.float16], inputs: ModelInput, sight: Sight, seed: int,
+        prefix: Prefix | None = None,
+    ) -> Array:  # fmt: skip
+        """Return a chunk (8, 6).
+
+        `sight`: the truth, for the scripted expert only. `prefix`: what of the last chunk is to
+        be continued (real-time chunking), for checkpoints only.
+        """
         ...
 
 
@@ -64,10 +73,13 @@ class CheckpointPolicy:
         return self._encoder.encode(images, task).tokens
 
     def act(
-        self, tokens: NDArray[np.float16], inputs: ModelInput, sight: Sight, seed: int
-    ) -> Array:
+        self, tokens: NDArray[np.float16], inputs: ModelInput, sight: Sight, seed: int,
+        prefix: Prefix | None = None,
+    ) -> Array:  # fmt: skip
         """See `Policy`."""
-        return self._expert.act(tokens, inputs, seed)
+        if prefix is None:
+            return self._expert.act(tokens, inputs, seed)
+        return self._expert.act(tokens, inputs, seed, prefix.delta, prefix.committed_steps)
 
 
 class _Blind:
@@ -95,8 +107,9 @@ class ScriptedPolicy(_Blind):
         self._expert = ScriptedExpert(seed)
 
     def act(
-        self, tokens: NDArray[np.float16], inputs: ModelInput, sight: Sight, seed: int
-    ) -> Array:
+        self, tokens: NDArray[np.float16], inputs: ModelInput, sight: Sight, seed: int,
+        prefix: Prefix | None = None,
+    ) -> Array:  # fmt: skip
         """See `Policy`."""
         return self._expert.plan(sight, Goal.INSERT).delta
 
@@ -109,7 +122,20 @@ class ConstantPolicy(_Blind):
         self._chunk = np.asarray(chunk, np.float64)
 
     def act(
-        self, tokens: NDArray[np.float16], inputs: ModelInput, sight: Sight, seed: int
-    ) -> Array:
+        self, tokens: NDArray[np.float16], inputs: ModelInput, sight: Sight, seed: int,
+        prefix: Prefix | None = None,
+    ) -> Array:  # fmt: skip
         """See `Policy`."""
         return self._chunk
+
+
+def mean_action(folder: Path, steps: int) -> Array:
+    """Return the mean action (steps, 6) of the demonstrations a checkpoint was trained on.
+
+    CheckpointError when its normalisation does not tell it.
+    """
+    action = json.loads((folder / NORMALIZATION).read_text())['action']
+    if 'mean' not in action:
+        problem = 'its actions are not normalised by their mean'
+        raise CheckpointError(folder, problem, 'use one made by vla train')
+    return np.tile(np.asarray(action['mean'], np.float64), (steps, 1))

@@ -5,13 +5,16 @@ Called by `vla eval --sweep`. Deliberately runs nothing itself.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from vla_core.errors import did_you_mean, VlaError
 from vla_training.evaluation.evaluate import Evaluation
-from vla_training.evaluation.options import EvaluationOptions
+from vla_training.evaluation.options import EvaluationOptions, STREAMS
 
-_NUMBERS = ('vlm-delay-ms', 'vlm-hz', 'camera-jitter')
+CHECKPOINT = 'checkpoint'  # one line a policy: heads, pooling, what was left out in training
+_NUMBERS = ('vlm-delay-ms', 'vlm-hz', 'vl-reuse', 'camera-jitter')
+_LOSSES = tuple(f'{stream}-loss' for stream in STREAMS)
 _WORDS = ('task', 'images', 'sensor', 'executor')
 
 
@@ -26,7 +29,7 @@ class Sweep:
     def parse(text: str) -> 'Sweep':
         """`vlm-delay-ms=0,381,800`; VlaError names what is wrong."""
         key, _, rest = text.partition('=')
-        known = (*_NUMBERS, *_WORDS)
+        known = (CHECKPOINT, *_NUMBERS, *_LOSSES, *_WORDS)
         if key not in known:
             raise VlaError(
                 f'--sweep {key}: expected one of {", ".join(known)}{did_you_mean(key, known)}'
@@ -35,6 +38,16 @@ class Sweep:
         if not values:
             raise VlaError(f'--sweep {text}: expected values, such as {key}=A,B,C')
         return Sweep(key, values)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Values for a table: the end of a checkpoint's path that tells it from the others."""
+        if self.key != CHECKPOINT or len(self.values) < 2:
+            return self.values
+        parts = [Path(value).parts for value in self.values]
+        while len({part[-1:] for part in parts}) == 1 and len(parts[0]) > 1:
+            parts = [part[:-1] for part in parts]
+        return tuple(part[-1] if part else value for part, value in zip(parts, self.values))
 
     def options(self, base: EvaluationOptions) -> tuple[EvaluationOptions, ...]:
         """Return the options of each value; VlaError where one cannot be used."""
@@ -46,12 +59,19 @@ class Sweep:
 
 def _applied(base: EvaluationOptions, key: str, value: str) -> EvaluationOptions:
     delays: dict[str, Any] = {}
+    if key == CHECKPOINT:
+        return base
     if key == 'vlm-delay-ms':
         delays['vlm_delay_s'] = float(value) / 1e3
     elif key == 'vlm-hz':
         delays['vlm_hz'] = float(value)
+    elif key == 'vl-reuse':
+        delays['vl_reuse'] = int(value)
     if delays:
         return replace(base, delays=replace(base.delays, **delays))
+    if key in _LOSSES:
+        loss = {key.removesuffix('-loss'): float(value)}
+        return replace(base, loss=replace(base.loss, **loss))
     if key == 'camera-jitter':
         return replace(base, camera_jitter=float(value))
     return replace(base, **{key: value})
@@ -59,17 +79,23 @@ def _applied(base: EvaluationOptions, key: str, value: str) -> EvaluationOptions
 
 def table(sweep: Sweep, found: Sequence[Evaluation]) -> str:
     """One line a value: success with its interval, errors, ages."""
-    head = f'{sweep.key:>14}  success            entry p50 p90 mm   image age p50 s  first reason'
-    return '\n'.join([head, *(_row(v, e.to_dict()) for v, e in zip(sweep.values, found))])
+    names = sweep.labels
+    width = max(14, *(len(name) for name in names))
+    head = (
+        f'{sweep.key:>{width}}  success                 entry p50 p90 mm   image age p50 s  '
+        'most frequent failure'
+    )
+    rows = [_row(f'{name:>{width}}', one.to_dict()) for name, one in zip(names, found)]
+    return '\n'.join([head, *rows])
 
 
-def _row(value: str, data: dict[str, Any]) -> str:
+def _row(name: str, data: dict[str, Any]) -> str:
     low, high = (100 * bound for bound in data['interval'])
     rate = f'{data["successes"]}/{data["episodes"]} ({low:.0f} to {high:.0f} %)'
     entry = ' '.join(_number(data['entry_error_mm'][q]) for q in ('p50', 'p90'))
     age = _number(data['image_age_s']['p50'])
     failed = [reason for reason in data['reasons'] if reason != 'success']
-    return f'{value:>14}  {rate:<18} {entry:<18} {age:<16} {failed[0] if failed else ""}'.rstrip()
+    return f'{name}  {rate:<23} {entry:<18} {age:<16} {failed[0] if failed else ""}'.rstrip()
 
 
 def _number(value: float | None) -> str:

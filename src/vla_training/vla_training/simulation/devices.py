@@ -76,6 +76,7 @@ class LabOptions:
     sensor_rate_hz: float = 650.0
     ranges: SceneRanges = DEFAULT_RANGES
     eye: str = 'still'  # of vla_sim.eye_motion.VARIANTS
+    picture_loss: float = 0.0  # probability that a trigger's pictures never arrive
 
 
 class SimulatedDevices:
@@ -157,7 +158,17 @@ class SimulatedDevices:
 
     def _newest_trigger(self) -> int:
         since_ns = max(self.now_ns - self.start_ns - IMAGE_DELAY_NS, 0)
-        return int(since_ns * self._options.camera_rate_hz / NS)
+        index = int(since_ns * self._options.camera_rate_hz / NS)
+        while index >= 1 and self._lost(index):
+            index -= 1
+        return index
+
+    def _lost(self, trigger: int) -> bool:
+        options = self._options
+        if options.picture_loss <= 0.0:
+            return False
+        draw = np.random.default_rng([options.seed, trigger, 0x1057])
+        return float(draw.random()) < options.picture_loss
 
     def _render(self, trigger: int) -> dict[str, bytes]:
         """GraphicsError when pictures cannot be rendered here."""

@@ -9,6 +9,7 @@ from typing import Any
 from vla_sim.expert import HOLD_ABOVE_TISSUE_M
 from vla_sim.lab import PHYSICS_STEP_S
 from vla_sim.shared import COLUMNS
+from vla_sim.tissue import HUB_RADIUS_M
 
 TOLERANCE_M = 0.0005
 HOLD_S = 1.0
@@ -19,26 +20,39 @@ class Judge:
 
     def __init__(self, tissue_depth_m: float) -> None:
         self._hold_m = tissue_depth_m - HOLD_ABOVE_TISSUE_M
-        self._held_steps = 0
+        self._held_s = 0.0
         self.inside = self.rim_contact = self.punctured = False
         self.depth_error_m = 0.0
         self.max_force_n = 0.0
+        self.touched = ''  # what the needle struck outside the opening: trocar, eye
 
     def look(self, state: Any) -> None:
         """Take in one state (WIDTH,) of the scene."""
-        flags, force_n = int(state[COLUMNS.flags]), float(state[COLUMNS.force])
-        self.inside = inside = bool(flags & 1)
-        self.punctured |= bool(flags & 4)
-        self.rim_contact |= force_n > 0.0 and not inside
+        flags = int(state[COLUMNS.flags])
+        self.see(
+            bool(flags & 1), bool(flags & 4), float(state[COLUMNS.force]),
+            float(state[COLUMNS.depth]), float(state[COLUMNS.radial]), PHYSICS_STEP_S,
+        )  # fmt: skip
+
+    def see(
+        self, inside: bool, punctured: bool, force_n: float, depth_m: float, radial_m: float,
+        lasted_s: float,
+    ) -> None:  # fmt: skip
+        """Take in the truth of the last `lasted_s`: flags, axial force, tip against the trocar."""
+        self.inside = inside
+        self.punctured |= punctured
+        if force_n > 0.0 and not inside:
+            self.rim_contact = True
+            self.touched = self.touched or ('trocar' if radial_m < HUB_RADIUS_M else 'eye')
         self.max_force_n = max(self.max_force_n, force_n)
-        self.depth_error_m = float(state[COLUMNS.depth]) - self._hold_m
+        self.depth_error_m = depth_m - self._hold_m
         good = inside and abs(self.depth_error_m) < TOLERANCE_M
-        self._held_steps = self._held_steps + 1 if good else 0
+        self._held_s = self._held_s + lasted_s if good else 0.0
 
     @property
     def held(self) -> bool:
         """The tip has been where it should be for HOLD_S."""
-        return self._held_steps * PHYSICS_STEP_S >= HOLD_S
+        return self._held_s >= HOLD_S - PHYSICS_STEP_S / 2
 
     @property
     def outcome(self) -> str:

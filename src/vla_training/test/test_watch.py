@@ -1,0 +1,73 @@
+"""Episodes of the live graph are judged by the truth as headless ones are."""
+
+from dataclasses import dataclass, field
+import math
+
+import pytest
+
+from vla_training.evaluation.watch import TruthWatch
+
+MS = 1_000_000
+
+
+@dataclass
+class Truth:
+    """What the judge reads of vla_sim.truth.TruthSample."""
+
+    stamp_ns: int
+    depth_m: float = -0.02
+    radial_m: float = 0.0
+    force_n: float = 0.0
+    inside: bool = False
+    tissue_punctured: bool = False
+    commanded_speed_m_s: float = 0.01
+    tissue_depth_m: float = field(default=0.018)
+
+
+def feed(watch, start_ms, end_ms, **values):
+    for ms in range(start_ms, end_ms, 10):
+        watch.take(Truth(ms * MS, **values))
+
+
+def test_the_needle_at_its_depth_for_a_second_is_a_success():
+    watch = TruthWatch(7, limit_s=25.0)
+    feed(watch, 0, 2000, commanded_speed_m_s=0.0)
+    assert not watch.began and watch.verdict == ''
+    feed(watch, 2000, 3000)
+    feed(watch, 3000, 3500, depth_m=0.005, radial_m=0.0003, inside=True)
+    feed(watch, 3500, 4490, depth_m=0.0172, inside=True)
+    assert watch.began and watch.verdict == ''
+    feed(watch, 4490, 4520, depth_m=0.0172, inside=True)
+    result = watch.result('task server: canceled')
+    assert result.success and result.reason == 'success' and result.seed == 7
+    assert result.duration_s == pytest.approx(2.49, abs=0.03)
+    assert result.entry_error_m == 0.0003 and result.depth_error_m == pytest.approx(0.0002)
+
+
+def test_seconds_without_truth_do_not_count_as_held():
+    watch = TruthWatch(0, 25.0)
+    for second in range(8):
+        watch.take(Truth(second * 1000 * MS, depth_m=0.017, inside=True))
+    assert watch.verdict == ''
+
+
+def test_a_verdict_stays_whatever_comes_after_it():
+    watch = TruthWatch(0, 25.0)
+    feed(watch, 0, 1200, depth_m=0.017, inside=True)
+    feed(watch, 1200, 1400, depth_m=0.020, inside=True, tissue_punctured=True)
+    assert watch.verdict == 'success'
+
+
+def test_failures_are_named_by_the_truth_and_then_by_the_task_server():
+    punctured = TruthWatch(0, 25.0)
+    feed(punctured, 0, 100, tissue_punctured=True, inside=True)
+    assert punctured.result('').reason == 'punctured the tissue'
+    late = TruthWatch(0, 1.0)
+    feed(late, 0, 1100)
+    assert late.result('').reason == 'time-out'
+    struck = TruthWatch(0, 25.0)
+    feed(struck, 0, 100, force_n=0.9, radial_m=0.0018, depth_m=0.001)
+    reason = struck.result('task server: gate_stop').reason
+    assert reason == 'missed the opening, struck the trocar; task server: gate_stop'
+    still = TruthWatch(0, 25.0).result('the robot never moved')
+    assert still.reason == 'the robot never moved' and math.isnan(still.peak_force_n)
