@@ -2,6 +2,7 @@
 
 import errno
 import threading
+import time
 
 from episode_tools import counts, JOINTS, joints, NS, START_NS, STRING, string
 import pytest
@@ -107,6 +108,13 @@ def test_a_slow_disk_never_blocks_who_puts_and_ends_the_recording_without_a_hole
     assert 'the disk is too slow' in read_info(tmp_path / 'e').ended_because
 
 
+def wait_until(met, limit_s=10.0):
+    deadline = time.monotonic() + limit_s
+    while not met():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
 def test_a_full_disk_ends_the_recording_with_its_reason_and_the_rest_is_readable(tmp_path):
     make = full_writer(60_000)
     recording = Recording(tmp_path / 'e', EpisodeInfo(), TOPICS, ROOMY, make)
@@ -118,6 +126,8 @@ def test_a_full_disk_ends_the_recording_with_its_reason_and_the_rest_is_readable
         frame = ''.join(chr(dice.randrange(33, 127)) for _ in range(500))
         recording.put([Entry('/joints', stamp, stamp, joints(stamp, frame))])
         k += 1
+        if k == 40:  # these are on the disk before it is full, however fast messages come
+            wait_until(lambda: sum(f.stat().st_size for f in (tmp_path / 'e').iterdir()) > 15_000)
         if k % 20 == 0:
             threading.Event().wait(0.012)
     wait_closed(recording)
