@@ -1,4 +1,4 @@
-"""The demo's checkpoint: made once, made anew when the contract has changed.
+"""The demo's checkpoint: made once, made anew when contract or layout has changed.
 
 Used by `vla demo` and `vla bench live`. The creation runs in a process of its own: torch would
 stay in memory here.
@@ -14,6 +14,7 @@ from vla_cli import workspace
 from vla_cli.arguments import say
 from vla_core.contract import load_contract
 from vla_core.errors import VlaError
+from vla_policy.version import POLICY_FORMAT
 
 PRESET = 'nano'
 
@@ -36,10 +37,14 @@ def ensure_checkpoint(root: Path) -> Path:
 
 
 def fits(folder: Path) -> bool:
-    """Say whether the folder holds a complete checkpoint for the installed contract."""
+    """Say whether the folder holds a complete checkpoint for this code and contract."""
     try:
         policy = json.loads((folder / 'policy.json').read_text())
     except (OSError, ValueError):
         return False
-    wanted = load_contract(workspace.default_contract()).hash
-    return policy.get('contract_hash') == wanted and (folder / 'manifest.json').is_file()
+    wanted = {
+        'format': POLICY_FORMAT,
+        'contract_hash': load_contract(workspace.default_contract()).hash,
+    }
+    same = all(policy.get(key) == value for key, value in wanted.items())
+    return same and (folder / 'manifest.json').is_file()

@@ -21,10 +21,11 @@ from vla_policy import manifest
 from vla_policy.errors import CheckpointError
 from vla_policy.expert.config import ExpertConfig
 from vla_policy.pooling import PoolingConfig
+from vla_policy.version import POLICY_FORMAT
 
 POLICY, CONTRACT, NORMALIZATION = 'policy.json', 'contract.yaml', 'normalization.json'
 EXPERT, POOLING, BACKBONE = 'expert.safetensors', 'pooling.safetensors', 'vlm'
-FORMAT = 2
+FORMAT = POLICY_FORMAT
 
 
 @dataclass(frozen=True)
