@@ -1,5 +1,6 @@
 """Closed-loop evaluation: who can insert succeeds, who cannot fails, and time is told truly."""
 
+from dataclasses import replace
 import functools
 import json
 from pathlib import Path
@@ -84,6 +85,17 @@ def test_features_are_reused_for_as_many_ticks_as_told():
     assert 0.7 < reused.feature_age_s[1] < 0.9
     with pytest.raises(ValueError, match='negative'):
         Delays(vl_reuse=-1)
+
+
+def test_a_longer_hold_age_lets_old_features_act_and_overlapping_passes_keep_the_rate():
+    slow = EvaluationOptions(Delays(0.8, 2.6), limit_s=3.0)
+    assert run_one(1000, SCRIPTED(), slow).holds > 5
+    patient = run_one(1000, SCRIPTED(), replace(slow, hold_age_s=2.5))
+    assert patient.holds == 0 and patient.image_age_s[1] > 1.5
+    piped = replace(slow, delays=Delays(0.8, 2.6, overlap=True), hold_age_s=2.5)
+    assert run_one(1000, SCRIPTED(), piped).feature_age_s[1] < 0.42
+    with pytest.raises(ValueError, match='hold_age'):
+        EvaluationOptions(hold_age_s=0.0)
 
 
 def test_a_lost_stream_shows_in_what_it_feeds():

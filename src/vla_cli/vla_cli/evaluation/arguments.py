@@ -12,8 +12,8 @@ from vla_cli.arguments import Parser, positive
 from vla_core.errors import did_you_mean, VlaError
 
 HEADLESS_ONLY = (
-    'vlm-delay-ms', 'vlm-hz', 'images', 'sensor', 'camera-jitter', 'loss', 'sweep', 'video',
-    'jobs',
+    'vlm-delay-ms', 'vlm-hz', 'overlap', 'hold-age', 'images', 'sensor', 'camera-jitter', 'loss',
+    'sweep', 'video', 'jobs',
 )  # fmt: skip
 POLICIES = ('scripted', 'mean', 'hold')
 
@@ -56,6 +56,14 @@ def _add_setting(parser: Parser) -> None:
         '--vlm-delay-ms', type=float, default=381.0, metavar='MS', help='(%(default)s)'
     )
     parser.add_argument('--vlm-hz', type=positive, default=2.6, metavar='HZ', help='(%(default)s)')
+    parser.add_argument(
+        '--overlap', action='store_true',
+        help='passes may overlap: the delay is transport, and the rate stays',
+    )  # fmt: skip
+    parser.add_argument(
+        '--hold-age', type=positive, metavar='S',
+        help="age of pictures at which the robot holds (the contract's, made for 381 ms)",
+    )  # fmt: skip
     parser.add_argument(
         '--vl-reuse', type=int, default=0, metavar='K',
         help='use features for at least K ticks of 0.1 s, as the seed did (as the rate says)',
@@ -123,9 +131,10 @@ def read_options(args):
 
     try:
         return EvaluationOptions(
-            Delays(args.vlm_delay_ms / 1e3, args.vlm_hz, vl_reuse=args.vl_reuse), args.task,
-            args.images, args.sensor, args.camera_jitter, args.executor, args.limit,
-            loss=_loss(args.loss),
+            Delays(
+                args.vlm_delay_ms / 1e3, args.vlm_hz, overlap=args.overlap, vl_reuse=args.vl_reuse
+            ), args.task, args.images, args.sensor, args.camera_jitter, args.executor, args.limit,
+            loss=_loss(args.loss), hold_age_s=args.hold_age,
         )  # fmt: skip
     except ValueError as error:
         raise VlaError(str(error)) from error

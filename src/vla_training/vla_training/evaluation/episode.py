@@ -66,7 +66,7 @@ class Episode:
     def __init__(self, seed: int, policy: Policy, options: EvaluationOptions) -> None:
         """GraphicsError when pictures are needed and cannot be rendered here."""
         self._seed, self._policy, self._options = seed, policy, options
-        self._contract: Contract = policy.contract
+        self._contract = _patient(policy.contract, options.hold_age_s)
         jitter = options.camera_jitter
         ranges = replace(
             DEFAULT_RANGES,
@@ -308,6 +308,21 @@ class Episode:
             self._path.executor.splice.ratio, track.jerk_m_s3, track.holds,
             track.ages(track.image_age_s), track.ages(track.feature_age_s),
         )  # fmt: skip
+
+
+def _patient(contract: Contract, hold_age_s: float | None) -> Contract:
+    """Return the contract with another age of pictures and features at which the robot holds."""
+    if hold_age_s is None:
+        return contract
+    own = contract.images.limits
+    limits = replace(
+        own, mark_s=min(own.mark_s, hold_age_s), hold_s=hold_age_s,
+        stop_s=max(own.stop_s, hold_age_s + own.stop_s - own.hold_s),
+    )  # fmt: skip
+    return replace(
+        contract, images=replace(contract.images, limits=limits),
+        features=replace(contract.features, limits=limits),
+    )  # fmt: skip
 
 
 def _black(width: int, height: int) -> bytes:

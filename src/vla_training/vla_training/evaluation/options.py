@@ -26,8 +26,9 @@ class Delays:
     """The latency model: when what was seen reaches the policy, and its answer the robot."""
 
     vlm_delay_s: float = 0.381  # of a pass; the seed's figure for five views
-    vlm_hz: float = 2.6  # passes a second, at most one at a time
+    vlm_hz: float = 2.6  # passes a second, one at a time unless they overlap
     expert_s: float = 0.025  # a chunk's tick to its publication
+    overlap: bool = False  # passes may overlap: the delay is transport, not computation
     vl_reuse: int = 0  # ticks of 0.1 s that features serve at least; 0: as the rate says
 
     def __post_init__(self) -> None:
@@ -39,7 +40,8 @@ class Delays:
     @property
     def pass_period_s(self) -> float:
         """From the begin of one pass to that of the next."""
-        return max(1.0 / self.vlm_hz, self.vlm_delay_s, self.vl_reuse * REUSE_TICK_NS / NS)
+        busy_s = 0.0 if self.overlap else self.vlm_delay_s
+        return max(1.0 / self.vlm_hz, busy_s, self.vl_reuse * REUSE_TICK_NS / NS)
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class EvaluationOptions:
     width: int = 640
     height: int = 360
     loss: Loss = Loss()
+    hold_age_s: float | None = None  # of pictures, where the robot holds; None: the contract's
 
     def __post_init__(self) -> None:
         if self.task not in VARIANTS:
@@ -80,5 +83,7 @@ class EvaluationOptions:
             raise ValueError(f'executor {self.executor!r}: expected {", ".join(POLICIES)}')
         if self.images not in IMAGES or self.sensor not in SENSORS:
             raise ValueError(f'images {self.images!r}, sensor {self.sensor!r} are not known')
+        if self.hold_age_s is not None and self.hold_age_s <= 0:
+            raise ValueError('hold_age_s must be positive')
         if self.camera_jitter < 0 or self.limit_s <= 0:
             raise ValueError('camera_jitter must not be negative, limit_s must be positive')
