@@ -75,6 +75,7 @@ def nano(tmp_path_factory):
     return folder / 'nano', load_contract(folder / 'contract.yaml')
 
 
+@pytest.mark.slow
 def test_one_process_and_two_make_the_same_cache(episode, contract, nano, tmp_path):
     checkpoint, own = nano
     assert own.hash == contract.hash

@@ -70,6 +70,7 @@ def test_the_same_seed_gives_the_same_result(scripted):
     assert again == scripted.results[0]
 
 
+@pytest.mark.slow
 def test_the_number_of_processes_changes_nothing():
     options = EvaluationOptions(limit_s=1.5, task='moving', loss=Loss(sensor=0.3, robot=0.1))
     alone = evaluate(SCRIPTED, [1000, 1001], options)
@@ -98,6 +99,7 @@ def test_a_longer_hold_age_lets_old_features_act_and_overlapping_passes_keep_the
         EvaluationOptions(hold_age_s=0.0)
 
 
+@pytest.mark.slow
 def test_a_lost_stream_shows_in_what_it_feeds():
     """Most of the pictures, passes or datagrams lost: older inputs, and the robot holds."""
     whole = run_one(1000, SCRIPTED(), EvaluationOptions(limit_s=3.0))

@@ -81,6 +81,7 @@ def test_relighting_keeps_shape_and_type_and_changes_each_picture_differently():
     assert len(relit.flatten(0, 1).flatten(1)[:, :3].unique(dim=0)) == 10
 
 
+@pytest.mark.slow
 def test_a_model_learns_the_few_scenes_it_is_shown(nano, rendered):
     model = SeeingModel(load_trainable(nano), load_expert(nano).requires_grad_(True))
     batches = SceneBatches(rendered, held_back=1)

@@ -22,6 +22,7 @@ def weights_of(trainer_model):
     return {name: value.clone() for name, value in trainer_model.state_dict().items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('head', ['flow', 'diffusion', 'regression'])
 def test_every_head_learns_a_small_set_by_heart(tmp_path, head):
     data = MadeUpData(16)
@@ -40,6 +41,7 @@ def test_every_head_learns_a_small_set_by_heart(tmp_path, head):
         assert after.skill > 0.8
 
 
+@pytest.mark.slow
 def test_what_is_learned_is_lost_when_observations_are_shuffled(tmp_path):
     model = make_model()
     config = make_config(tmp_path, steps=300, batch=32, optimizer=FAST, validate_every=1000)
