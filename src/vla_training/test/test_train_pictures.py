@@ -118,6 +118,7 @@ def die_at(start):
     return report
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('stage', ['lora', 'full'])
 def test_a_stage_through_the_pictures_trains_resumes_and_saves_its_backbone(
     train_config, init, stage
