@@ -83,13 +83,18 @@ class MeanPooling(nn.Module):
 
 
 class QueryPooling(nn.Module):
-    """Learned queries attend over each view; each brings what it saw and where it looked."""
+    """Learned queries attend over each view; each brings what it saw and where it looked.
+
+    Of what it saw each takes the channels it has learned to (`gate`): a token tells of all things
+    near it, a query asks for one.
+    """
 
     def __init__(self, config: PoolingConfig, width: int) -> None:
         super().__init__()
         self.scale = config.key_width**-0.5
         self.norm = nn.LayerNorm(width)
         self.query = nn.Parameter(torch.randn(config.queries, config.key_width))
+        self.gate = nn.Parameter(torch.ones(config.queries, width))
         self.key = nn.Linear(width, config.key_width)
         self.key_position = nn.Linear(4 * POSITION_WAVES, config.key_width, bias=False)
         self.value_position = nn.Linear(4 * POSITION_WAVES, width)
@@ -107,7 +112,7 @@ class QueryPooling(nn.Module):
         for view, place, logits in zip(views, places, self.logits(hidden, prepared)):
             weight = logits.softmax(-1)
             tokens = hidden[..., view.start : view.stop, :]
-            pooled.append(weight @ tokens + self.value_position(weight @ place))
+            pooled.append(weight @ tokens * self.gate + self.value_position(weight @ place))
         return torch.cat([*pooled, hidden[..., text_index : text_index + 1, :]], dim=-2)
 
     def logits(self, hidden: torch.Tensor, prepared: tuple) -> list[torch.Tensor]:

@@ -53,11 +53,21 @@ class TrainableEncoder(nn.Module):
         Also where the pooling's queries look, as logits (B, V, queries, tokens); None of poolings
         that have none.
         """
-        plan, prepared = self._plan(images, task)
+        return self.read(self.see(images, task), images, task)
+
+    def see(self, images: torch.Tensor, task: str) -> torch.Tensor:
+        """Return the vision tower's tokens (B, V * tokens of a view, D), row by row of a view."""
+        plan, _ = self._plan(images, task)
         patches = self._backbone.preprocess([images.flatten(0, 1)], plan)[0]
         vision = take_vision(self.model.visual, free=False)
         tokens = vision_tower(vision, patches, plan.extra.groups[0].vision)
-        tokens = tokens.unflatten(0, (len(images), -1))
+        return tokens.unflatten(0, (len(images), -1))
+
+    def read(
+        self, tokens: torch.Tensor, images: torch.Tensor, task: str
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return what `forward` does from the tokens that `see` made of `images`."""
+        plan, prepared = self._plan(images, task)
         text = take_text(self.model.language_model, free=False)
         hidden = language_model(text, tokens, plan.extra.text)
         attention = None

@@ -3,4 +3,4 @@
 Raised when older code could not read what is written, or the other way round.
 """
 
-POLICY_FORMAT = 2
+POLICY_FORMAT = 3

@@ -13,7 +13,8 @@ from vla_policy.checkpoint import create_checkpoint, load_expert, load_trainable
 from vla_training.pretrain import pipeline, scenes
 from vla_training.pretrain.batches import relight, SceneBatches
 from vla_training.pretrain.labels import KEYPOINTS
-from vla_training.pretrain.objective import attention_loss, image_loss, SeeingModel
+from vla_training.pretrain.keypoints import centres, image_loss, look_loss, token_loss
+from vla_training.pretrain.objective import SeeingModel
 from vla_training.pretrain.pipeline import pretrain, RenderOptions
 from vla_training.pretrain.run import PretrainOptions, train
 
@@ -69,9 +70,41 @@ def test_a_query_that_looks_at_its_keypoint_costs_little_and_elsewhere_much():
     logits = torch.zeros(1, 1, 4, 32)
     for query, token in enumerate((0, 31, 2 * 8 + 4)):
         logits[0, 0, query, token] = 20.0
-    assert attention_loss(logits, wanted, (4, 8)) < 1e-3
-    assert attention_loss(logits.roll(1, -1), wanted, (4, 8)) > 10
-    assert attention_loss(logits, torch.full((1, 1, 4, 2), math.nan), (4, 8)) == 0
+    assert look_loss(logits, wanted, (4, 8)) < 1e-3
+    assert look_loss(logits.roll(1, -1), wanted, (4, 8)) > 10
+    assert look_loss(logits, torch.full((1, 1, 4, 2), math.nan), (4, 8)) == 0
+
+
+def test_a_token_that_tells_its_keypoint_and_where_in_it_costs_little():
+    grid = (4, 8)
+    wanted = torch.tensor([[[[0.05, 0.05], [math.nan, 0.0]]]])
+    token = 2 * 8 + 4
+    found = torch.zeros(1, 1, 32, 6)
+    found[..., token, 0] = 20.0
+    half = torch.tensor([16 / 9 / 8, 1 / 4])
+    found[..., token, 2:4] = (wanted[0, 0, 0] - centres(grid)[token]) / half
+    assert token_loss(found, wanted, grid) < 1e-3
+    off = found.clone()
+    off[..., token, 2] += 1.0
+    assert token_loss(off, wanted, grid) > 1.0
+    assert token_loss(found.roll(1, 2), wanted, grid) > 10.0
+
+
+def test_centres_are_those_of_the_tokens_that_positions_fall_into():
+    from vla_training.pretrain.keypoints import token_of
+
+    assert token_of(centres((4, 8)), (4, 8)).tolist() == list(range(32))
+
+
+@pytest.mark.parametrize('alone', [False, True])
+def test_the_vision_tower_by_itself_leaves_the_rest_as_it_is(nano, rendered, alone):
+    model = SeeingModel(load_trainable(nano), load_expert(nano).requires_grad_(True))
+    batch = SceneBatches(rendered, 1).draw(2, np.random.default_rng(0))
+    losses = model.losses(*batch, TASK, tokens_only=alone)
+    losses.total.backward()
+    language = model.encoder.model.language_model.layers[0].mlp.down_proj.weight
+    assert (language.grad is None) is alone
+    assert model.token_head.weight.grad.any() and bool(losses.position.isnan()) is alone
 
 
 def test_relighting_keeps_shape_and_type_and_changes_each_picture_differently():
@@ -104,7 +137,8 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_advice(nano, rendered):
     with torch.no_grad():
         model.pose_query.fill_(math.nan)
     with pytest.raises(VlaError, match='learning-rate'):
-        train(model, SceneBatches(rendered, 1), PretrainOptions(steps=1), TASK, print)
+        options = PretrainOptions(steps=1, vision_share=0.0)
+        train(model, SceneBatches(rendered, 1), options, TASK, print)
 
 
 def test_pretraining_writes_a_checkpoint_with_another_backbone_and_the_states_statistics(

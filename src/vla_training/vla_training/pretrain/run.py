@@ -37,6 +37,7 @@ class PretrainOptions:
     held_back_shards: int = 2
     seed: int = 0
     limit_s: float = math.inf
+    vision_share: float = 0.4  # of the run: first the vision tower by itself
 
 
 def train(
@@ -59,7 +60,8 @@ def train(
     while done < 1.0:
         for group in optimizer.param_groups:
             group['lr'] = options.learning_rate * _schedule(step, done, options)
-        kept.append(_step(model, batches.draw(options.batch, rng), task, optimizer, weights))
+        batch, alone = batches.draw(options.batch, rng), done < options.vision_share
+        kept.append(_step(model, batch, task, optimizer, weights, alone))
         step += 1
         share = 1.0 - min(_AVERAGING, step / (step + 20))
         for mean, weight in zip(average, weights):
@@ -82,8 +84,9 @@ def _step(
     task: str,
     optimizer: torch.optim.Optimizer,
     weights: list[torch.nn.Parameter],
+    tokens_only: bool,
 ) -> Losses:
-    losses = model.losses(*batch, task)
+    losses = model.losses(*batch, task, tokens_only=tokens_only)
     if not torch.isfinite(losses.total):
         raise VlaError('the loss is not finite any more: use a smaller --learning-rate')
     optimizer.zero_grad(set_to_none=True)
@@ -109,12 +112,13 @@ def _averaged(weights: list[torch.nn.Parameter], average: list[torch.Tensor]) ->
 @torch.no_grad()
 def validate(model: SeeingModel, batches: SceneBatches, task: str) -> str:
     """One line about the scenes held back: error of the opening near the needle and everywhere."""
-    distance, off, axis = [], [], []
+    distance, off, axis, token = [], [], [], []
     for images, state, pose, keypoints in batches.validation():
         losses = model.losses(images, state, pose, keypoints, task)
         distance.append(pose[:, :3].norm(dim=1))
         off.append(losses.position_error_m * 1e3)
         axis.append(losses.axis_error_rad.rad2deg())
+        token.append(losses.token)
     off_mm, off_deg = torch.cat(off), torch.cat(axis)
     near = torch.cat(distance) < _NEAR_M
 
@@ -123,13 +127,16 @@ def validate(model: SeeingModel, batches: SceneBatches, task: str) -> str:
 
     return (
         f'validation (p50 p90 p95): opening near {figures(off_mm[near])} mm, everywhere '
-        f'{figures(off_mm)} mm; axis near {figures(off_deg[near])} deg'
+        f'{figures(off_mm)} mm; axis near {figures(off_deg[near])} deg; '
+        f'mean token loss {float(torch.stack(token).mean()):.3f}'
     )
 
 
 def _schedule(step: int, done: float, options: PretrainOptions) -> float:
-    """Warm-up, then half a cosine over what is done (0 to 1)."""
-    cosine = 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
+    """Warm-up, full rate for the vision tower by itself, then half a cosine to the end."""
+    share = options.vision_share
+    fall = max(min(done, 1.0) - share, 0.0) / (1.0 - share)
+    cosine = 0.5 * (1.0 + math.cos(math.pi * fall))
     warm = min(1.0, (step + 1) / options.warm_up)
     return warm * (_LEAST_RATE + (1.0 - _LEAST_RATE) * cosine)
 
@@ -141,6 +148,6 @@ def _line(step: int, spent_s: float, done: float, kept: list[Losses]) -> str:
     return (
         f'step {step}, {100 * done:.1f} %, {spent_s:.0f} s: loss {mean("total"):.3f} '
         f'(position {mean("position"):.3f}, axis {mean("axis"):.3f}, image {mean("image"):.3f}, '
-        f'look {mean("look"):.3f}), '
+        f'look {mean("look"):.3f}, token {mean("token"):.3f}), '
         f'opening {1e3 * mean("position_error_m"):.2f} mm'
     )
