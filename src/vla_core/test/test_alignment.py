@@ -84,16 +84,16 @@ def test_no_motion_is_known_since_a_picture_that_is_newer_than_the_robot_state()
     assert not made.motion_since([T0 + NS + 5 * MS], robot).any()
 
 
-def test_motion_is_unknown_before_the_first_pose_over_a_hole_and_beyond_the_hold_limit():
+def test_motion_is_unknown_before_the_first_pose_over_a_hole_and_beyond_the_stop_limit():
     made, robot = moved()
     assert np.isnan(made.motion_since([T0 - MS, 0], robot)).all()
-    made, robot = moved(T0 + 3 * NS)
-    assert np.isnan(made.motion_since([T0 + 1_700 * MS], robot)).all()
-    assert np.isfinite(made.motion_since([T0 + 1_900 * MS], robot)).all()
-    for stamp_ns in (T0 + 4 * NS, T0 + 4 * NS + 20 * MS):
+    made, robot = moved(T0 + 5 * NS)
+    assert np.isnan(made.motion_since([T0 + 1_900 * MS], robot)).all()
+    assert np.isfinite(made.motion_since([T0 + 2_100 * MS], robot)).all()
+    for stamp_ns in (T0 + 6 * NS, T0 + 6 * NS + 20 * MS):
         made.set_joints(stamp_ns, np.full(6, stamp_ns / NS))
         made.set_pose(stamp_ns, np.array([0.1, 0.2, 0.3]), QUAT)
-    assert np.isnan(made.motion_since([T0 + 3_500 * MS], made.at(T0 + 5 * NS).robot)).all()
+    assert np.isnan(made.motion_since([T0 + 5_500 * MS], made.at(T0 + 7 * NS).robot)).all()
 
 
 def test_a_clock_that_was_set_back_leaves_no_poses_of_the_old_time():

@@ -117,7 +117,7 @@ class InputAligner:
         """How the tool has moved (N, 6) from each of N stamps to robot state `robot`, base frame.
 
         Displacement (m) and rotation vector (rad). NaN where no pose is known for a stamp, and for
-        those older than the images' hold limit: with such a picture the robot is held anyway.
+        those older than the images' stop limit: with such a picture the robot is stopped anyway.
         """
         now = np.concatenate((robot.position_m, robot.quat_xyzw))
         known: dict[int, Array] = {}
@@ -130,7 +130,7 @@ class InputAligner:
         limits = self.contract.images.limits
         if stamp_ns >= robot_ns:
             return np.zeros(6)  # no motion is known of
-        if stamp_ns < robot_ns - s_to_ns(limits.hold_s):
+        if stamp_ns < robot_ns - s_to_ns(limits.stop_s):
             return np.full(6, np.nan)
         then = self._track.at(stamp_ns, s_to_ns(self.contract.state.limits.mark_s))
         return np.full(6, np.nan) if then is None else motion_between(then, now)

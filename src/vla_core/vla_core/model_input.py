@@ -23,7 +23,8 @@ class ModelInput:
     window_mask: NDArray[np.bool_]  # (65,) True where the slot holds a real sample
     state: NDArray[np.float32]  # (12,) see build_state
     state_age_s: float
-    image_age_s: NDArray[np.float32]  # (V,) per view, in model order
+    image_age_s: NDArray[np.float32]  # (V,) per view, in model order; with features of several
+    # passes one after another, newest first, V for each
     view_motion: NDArray[np.float32]  # (V, 6) how the tool has moved since each picture: m and
     # rotation vector rad, base frame; NaN where that is not known
     feature_age_s: float

@@ -237,6 +237,34 @@ def test_features_of_another_model_are_refused_counted_and_shown(change, text):
     )
 
 
+def test_an_expert_of_two_passes_gets_both_newest_first():
+    made, now_ns = buffers(passes=2), START_NS + NS
+    feed(made, now_ns)
+    first = made.snapshot(now_ns)
+    assert first.tokens.shape == (12, 4), 'the only pass stands for both'
+    np.testing.assert_array_equal(first.tokens[:6], first.tokens[6:])
+    np.testing.assert_array_equal(first.inputs.image_age_s[:3], first.inputs.image_age_s[3:])
+    tokens = np.full((6, 4), 2.0, np.float16)
+    made.set_features(features(now_ns + MS, feature_id=1001, tokens=tokens), now_ns)
+    shot = made.snapshot(now_ns + MS)
+    assert shot.tokens[0, 0] == 2.0 and shot.tokens[6, 0] == 1.0
+    assert shot.inputs.view_motion.shape == (6, 6)
+    np.testing.assert_allclose(
+        shot.inputs.image_age_s, [0.3, 0.31, 0.32, 0.301, 0.311, 0.321], atol=1e-6
+    )
+
+
+@pytest.mark.parametrize('change', [{'feature_id': 1}, {'task': 'retract'}])
+def test_a_pass_of_another_run_or_task_is_not_kept_beside_the_newest(change):
+    made, now_ns = buffers(passes=2), START_NS + NS
+    feed(made, now_ns)
+    tokens = np.full((6, 4), 2.0, np.float16)
+    newer = features(now_ns + MS, **{'feature_id': 1001, 'tokens': tokens, **change})
+    made.set_task(newer.task, now_ns)
+    assert made.set_features(newer, now_ns)
+    assert (made.snapshot(now_ns + MS).tokens == 2.0).all()
+
+
 def test_features_that_come_late_are_counted_and_a_restarted_vlm_is_accepted():
     made = buffers()
     assert made.set_features(features(START_NS + NS, feature_id=9), 0)

@@ -71,8 +71,8 @@ def checkpoint_source(folder: str) -> Source:
         window_mask=np.ones(samples, bool),
         state=random.normal(0, 0.5, contract.state.width).astype(np.float32),
         state_age_s=0.02,
-        image_age_s=np.full(len(contract.views), 0.3, np.float32),
-        view_motion=np.zeros((len(contract.views), 6), np.float32),
+        image_age_s=np.full(expert.config.sources, 0.3, np.float32),
+        view_motion=np.zeros((expert.config.sources, 6), np.float32),
         feature_age_s=0.4,
     )
 

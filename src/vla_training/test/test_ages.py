@@ -17,7 +17,8 @@ MS = NS // 1000
 
 
 def test_the_legacy_latency_gives_features_of_381_to_766_ms():
-    age_s, delay_s = LatencyAges().draw(10_000, np.random.default_rng(0))
+    age_s, delay_s, period_s = LatencyAges().draw(10_000, np.random.default_rng(0))
+    assert (period_s == 1 / 2.6).all()
     total = age_s + delay_s
     assert total.min() == pytest.approx(0.381, abs=0.001)
     assert total.max() == pytest.approx(0.381 + 1 / 2.6, abs=0.001)
@@ -29,7 +30,8 @@ def test_the_legacy_latency_gives_features_of_381_to_766_ms():
 )  # fmt: skip
 def test_a_result_is_used_until_the_next_one(least, most, rate_hz, seed):
     model = LatencyAges((min(least, most), max(least, most)), rate_hz)
-    age_s, delay_s = model.draw(50, np.random.default_rng(seed))
+    age_s, delay_s, period_s = model.draw(50, np.random.default_rng(seed))
+    np.testing.assert_array_equal(period_s, np.maximum(1 / rate_hz, delay_s))
     assert (age_s >= 0).all() and (delay_s >= 0).all()
     assert (age_s <= np.maximum(1 / rate_hz, delay_s)).all()
 
@@ -37,7 +39,7 @@ def test_a_result_is_used_until_the_next_one(least, most, rate_hz, seed):
 def test_impossible_models_are_refused():
     for make in (
         lambda: LatencyAges((0.5, 0.1)), lambda: LatencyAges(rate_hz=0.0),
-        lambda: MeasuredAges(np.zeros((0, 2))),
+        lambda: MeasuredAges(np.zeros((0, 3))),
     ):  # fmt: skip
         with pytest.raises(VlaError):
             make()
@@ -76,10 +78,10 @@ def test_ages_are_measured_from_what_the_vlm_node_told(episode, tmp_path, contra
     with open_bag(path) as bag:
         ticks = [START_NS + 381 * MS, START_NS + 400 * MS, START_NS + 900 * MS]
         rows = ages_in(bag, ticks)
-    # At the first tick the message was still on its way.
-    np.testing.assert_allclose(rows, [[0.019, 0.381], [0.119, 0.381]], atol=1e-9)
+    # At the first tick the message was still on its way, at the second there was none before it.
+    np.testing.assert_allclose(rows, [[0.119, 0.381, 0.4]], atol=1e-9)
     model = measured([path], 100 * MS)
-    age_s, delay_s = model.draw(500, np.random.default_rng(0))
-    assert (delay_s == 0.381).all() and 0.0 <= age_s.min() < age_s.max() <= 0.401
+    age_s, delay_s, period_s = model.draw(500, np.random.default_rng(0))
+    assert (delay_s == 0.381).all() and np.allclose(period_s, 0.4) and 0.0 <= age_s.min() < age_s.max() <= 0.401
     with pytest.raises(VlaError, match='use the latency model'):
         measured([episode()], 100 * MS)

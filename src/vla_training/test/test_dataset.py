@@ -85,6 +85,23 @@ def test_ages_and_motion_of_older_features_are_those_of_their_own_pictures(
             np.testing.assert_allclose(inputs.view_motion[row, 0, :3], moved, atol=5e-4)
 
 
+def test_an_earlier_pass_has_its_own_pictures_ages_and_motion(episode, dataset):
+    path = episode(seconds=5.0)
+    newest = everything(dataset(path, ages=FixedAges(0.25, 0.381, 0.5))).inputs
+    earlier = everything(dataset(path, ages=FixedAges(0.25, 0.881, 0.5))).inputs
+    both = everything(data := dataset(path, ages=FixedAges(0.25, 0.381, 0.5), passes=2)).inputs
+    late = torch.from_numpy(data.tick_ns > START_NS + 2 * NS)
+    tokens, views = newest.features.shape[1], newest.image_age_s.shape[1]
+    for part, pick in ((newest, slice(None, views)), (earlier, slice(views, None))):
+        torch.testing.assert_close(both.image_age_s[late][:, pick], part.image_age_s[late])
+        torch.testing.assert_close(both.view_motion[late][:, pick], part.view_motion[late])
+    torch.testing.assert_close(both.features[late][:, :tokens], newest.features[late])
+    torch.testing.assert_close(both.features[late][:, tokens:], earlier.features[late])
+    # Before the second pass there is no other: the first stands for both.
+    torch.testing.assert_close(both.features[0, :tokens], both.features[0, tokens:])
+    torch.testing.assert_close(both.image_age_s[0, :views], both.image_age_s[0, views:])
+
+
 def plant(topic, message, store):
     """From EVENT_NS on everything is different: pictures, force, A-scan, pose, joints."""
     if topic.endswith('sensor/samples'):
@@ -101,9 +118,10 @@ def plant(topic, message, store):
             message.position = message.position + 7.0
 
 
+@pytest.mark.parametrize('passes', [1, 2])
 @pytest.mark.parametrize('ages', [NEWEST, LatencyAges(), LatencyAges((0.0, 0.8), 5.0)])
-def test_no_input_shows_what_has_not_happened_yet(episode, dataset, ages):
-    data = dataset(episode(seconds=6.0, change=plant), ages=ages)
+def test_no_input_shows_what_has_not_happened_yet(episode, dataset, ages, passes):
+    data = dataset(episode(seconds=6.0, change=plant), ages=ages, passes=passes)
     before = data.tick_ns < EVENT_NS
     for seed in range(5):
         inputs = everything(data, seed).inputs

@@ -61,6 +61,7 @@ def test_the_normalisation_is_that_of_the_training_episodes_alone(train_config):
         ('ageless', {'expert': {'use_age': False}}),
         ('newest', {'data': {'ages': 'zero'}}),
         ('mean age', {'data': {'ages': 'mean'}}),
+        ('two passes', {'expert': {'passes': 2}}),
         ('still', {'expert': {'use_view_motion': False}}),
         ('flow', {'expert': {'head': 'flow'}}),
         ('one mean', {'pooling': 'mean'}),
@@ -96,8 +97,21 @@ def test_expert_weights_are_taken_only_where_they_fit(train_config, init):
     given = train_config(expert_weights=True, steps=1, optimizer=slow)
     run(given)
     expert, before = load_expert(Path(given.out) / 'last'), load_expert(init)
-    for name, value in before.state_dict().items():
-        torch.testing.assert_close(expert.state_dict()[name], value, rtol=1e-4, atol=1e-6)
+    for name, value in before.trunk.state_dict().items():
+        torch.testing.assert_close(expert.trunk.state_dict()[name], value, rtol=1e-4, atol=1e-6)
+    # The checkpoint never saw a sensor or an action: their scale is the demonstrations'.
+    assert torch.equal(expert.normalize_state.scale, before.normalize_state.scale)
+    assert not torch.equal(expert.normalize_action.scale, before.normalize_action.scale)
+    other = train_config(
+        'other', expert_weights=True, steps=1, optimizer=slow,
+        expert={'passes': 2, 'head': 'regression'},
+    )  # fmt: skip
+    run(other)
+    second = load_expert(Path(other.out) / 'last')
+    assert second.config.passes == 2 and len(second.trunk.turn) == 2
+    for name in set(before.trunk.state_dict()) - {'turn'}:
+        value = before.trunk.state_dict()[name]
+        torch.testing.assert_close(second.trunk.state_dict()[name], value, rtol=1e-4, atol=1e-6)
     with pytest.raises(VlaError, match='differs in width'):
         run(train_config('wide', expert_weights=True, expert={'width': 64}))
 

@@ -17,14 +17,14 @@ from vla_core.counters import Counters
 from vla_core.errors import WireFormatError
 from vla_core.freshness import ContentTracker
 from vla_core.sensor_batch import sensor_matrix
-from vla_core.timebase import NS
+from vla_core.timebase import NS, s_to_ns
 from vla_data.samples.values import View
 
 # Where reading starts in the middle of a bag, the trackers of new content and the ring must not
 # depend on what came before. Both tell reordering from a clock that was set back by steps of up to
-# a second, and the tool's motion since a picture is told for 1.2 s; after this much of a stream,
-# with new content at the end of it, nothing is left.
-SETTLE_NS = 1_500_000_000
+# a second, and the tool's motion since a picture is told until that stops the robot; after this
+# much of a stream, with new content at the end of it, nothing is left.
+_LEAST_SETTLE_S, _SETTLE_MARGIN_S = 1.2, 0.3
 
 
 @dataclass
@@ -40,11 +40,10 @@ class _Stream:
         if changed:
             self.changed_ns = log_ns
 
-    @property
-    def settled(self) -> bool:
+    def seen_for(self, duration_ns: int) -> bool:
         if self.first_ns is None or self.changed_ns is None:
             return False
-        return self.changed_ns - self.first_ns >= SETTLE_NS
+        return self.changed_ns - self.first_ns >= duration_ns
 
 
 @dataclass
@@ -114,7 +113,9 @@ class Known:
         """
         if 'sensor' in kinds and self._samples < ring_capacity(self._contract):
             return False
-        return all(self._streams[kind].settled for kind in kinds)
+        stop_s = self._contract.images.limits.stop_s
+        needed_ns = s_to_ns(max(stop_s, _LEAST_SETTLE_S) + _SETTLE_MARGIN_S)
+        return all(self._streams[kind].seen_for(needed_ns) for kind in kinds)
 
     def inputs(self, tick_ns: int) -> dict[str, Any]:
         """Return the fields of a Sample that are known at the tick."""

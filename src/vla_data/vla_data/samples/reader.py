@@ -18,7 +18,7 @@ from vla_data.samples.feed import CountsOnce, Feed
 from vla_data.samples.topics import find_topics, InputTopics, POSE, stamp_ns
 from vla_data.samples.values import Sample
 
-WARM_UP_NS = 2 * NS  # where reading starts before a tick that is jumped to
+WARM_UP_NS = 4 * NS  # where reading starts before a tick that is jumped to
 JUMP_NS = 2 * NS  # a tick further ahead than this is jumped to
 
 BagLike = Bag | str | PathLike[str]

@@ -137,14 +137,14 @@ class ActionLoop:
     def _infer(self, snapshot: Snapshot, tick: Tick) -> Inferred:
         settings = self._settings
         shape = (settings.steps, settings.dims)
-        if snapshot.inputs is None or snapshot.features is None:
+        if snapshot.inputs is None or snapshot.tokens is None:
             return Inferred(np.zeros(shape), snapshot.reaction, snapshot.reasons)
         prefix, note = self._prefix(snapshot, tick)
         reaction = max(Reaction.MARK, snapshot.reaction) if note else snapshot.reaction
         reasons = (*snapshot.reasons, note) if note else snapshot.reasons
         problem = ''
         try:
-            given = (snapshot.features.tokens, snapshot.inputs, settings.seed + tick.index)
+            given = (snapshot.tokens, snapshot.inputs, settings.seed + tick.index)
             if prefix is None:
                 delta = self._expert.act(*given)
             else:

@@ -5,6 +5,7 @@ robot are aligned by `vla_core.alignment`, as samples from recordings are. Delib
 model and publishes nothing.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 import math
 import threading
@@ -25,23 +26,28 @@ from vla_inference.engine.verdicts import Arrived, judge_all
 
 @dataclass(frozen=True)
 class BufferSettings:
-    """Which features are accepted, and whether a robot that does not change at all counts as
-    frozen.
+    """Which features are accepted, whether a robot that does not change at all counts as frozen,
+    and the features of how many passes the expert sees.
     """
 
     checkpoint_hash: str
     robot_must_change: bool = True
+    passes: int = 1
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything about one tick's inputs. `inputs` is None when the reaction forbids them."""
+    """Everything about one tick's inputs. `inputs` is None when the reaction forbids them.
+
+    `features` are the newest; `tokens` (T, D) those of all passes, newest first.
+    """
 
     task: str
     reaction: Reaction
     reasons: tuple[str, ...]
     lineage: Lineage
     features: FeatureSet | None
+    tokens: np.ndarray | None
     inputs: ModelInput | None
 
 
@@ -58,7 +64,7 @@ class InputBuffers:
         self._settings = settings
         self._lock = threading.Lock()
         self._aligner = InputAligner(contract, settings.robot_must_change, self.counters)
-        self._features: FeatureSet | None = None
+        self._features: tuple[FeatureSet, ...] = ()  # newest first
         self._refusal: tuple[str, int] | None = None
         self._task = ('', 0)
 
@@ -102,7 +108,7 @@ class InputBuffers:
                 self.counters.add('features_refused')
                 self._refusal = (refusal, now_ns)
                 return False
-            last = self._features
+            last = self._features[0] if self._features else None
             # A restarted VLM node counts from 1 again, a clock that was set back has older stamps:
             # not both at once.
             if (
@@ -112,7 +118,8 @@ class InputBuffers:
             ):
                 self.counters.add('features_late')
                 return False
-            self._features = features
+            earlier = [known for known in self._features if _continues(features, known)]
+            self._features = (features, *earlier)[: self._settings.passes]
         self.counters.add('features_accepted')
         return True
 
@@ -120,9 +127,9 @@ class InputBuffers:
         """Align and judge everything at the grid point `tick_ns`."""
         aligned = self._aligner.at(tick_ns)
         with self._lock:
-            features, refusal = self._features, self._refusal
+            passes, refusal = self._features, self._refusal
             task, task_ns = self._task
-        window = aligned.window
+        window, features = aligned.window, passes[0] if passes else None
         arrived = Arrived(
             sensor_ns=aligned.sensor_ns,
             robot_ns=aligned.robot_ns,
@@ -135,11 +142,14 @@ class InputBuffers:
         lineage = self._lineage(tick_ns, window, arrived)
         verdicts = judge_all(self.contract, arrived, tick_ns)
         reaction = worst(verdicts)
-        inputs = None
-        if reaction < Reaction.HOLD and aligned.robot is not None:
-            inputs = self._model_input(window, aligned.robot, lineage, tick_ns)
+        inputs, tokens = None, None
+        if reaction < Reaction.HOLD and aligned.robot is not None and passes:
+            # Before there are enough passes the oldest stands for those before it.
+            seen = passes + passes[-1:] * (self._settings.passes - len(passes))
+            tokens = _joined([known.tokens for known in seen])
+            inputs = self._model_input(window, aligned.robot, seen, lineage, tick_ns)
         reasons = tuple(verdict.reason for verdict in verdicts if verdict.reason)
-        return Snapshot(task, reaction, reasons, lineage, features, inputs)
+        return Snapshot(task, reaction, reasons, lineage, features, tokens, inputs)
 
     def read_window(self, tick_ns: int) -> Window:
         """Return the sensor window of one tick."""
@@ -149,7 +159,7 @@ class InputBuffers:
         """Drop all data (deactivation); counters and the task stay."""
         self._aligner.forget()
         with self._lock:
-            self._features, self._refusal = None, None
+            self._features, self._refusal = (), None
 
     def _refuse(self, features: FeatureSet) -> str:
         for what, theirs, ours in (
@@ -184,18 +194,38 @@ class InputBuffers:
         )
 
     def _model_input(
-        self, window: Window, robot: RobotSample, lineage: Lineage, tick_ns: int
+        self,
+        window: Window,
+        robot: RobotSample,
+        passes: Sequence[FeatureSet],
+        lineage: Lineage,
+        tick_ns: int,
     ) -> ModelInput:
-        image_age_s = [_age_s(tick_ns, stamp_ns) for stamp_ns in lineage.view_stamps_ns]
+        stamps_ns = [stamp_ns for known in passes for stamp_ns in known.view_stamps_ns]
+        image_age_s = [_age_s(tick_ns, stamp_ns) for stamp_ns in stamps_ns]
         return ModelInput(
             window=window.values,
             window_mask=window.mask,
             state=self._aligner.state(robot),
             state_age_s=lineage.robot_age_s,
             image_age_s=np.array(image_age_s, np.float32),
-            view_motion=self._aligner.motion_since(lineage.view_stamps_ns, robot),
+            view_motion=self._aligner.motion_since(stamps_ns, robot),
             feature_age_s=lineage.feature_age_s,
         )
+
+
+def _continues(newer: FeatureSet, known: FeatureSet) -> bool:
+    """Whether features and those before them tell how one scene moved."""
+    return (
+        known.feature_id < newer.feature_id
+        and known.published_ns < newer.published_ns
+        and known.task == newer.task
+        and known.tokens.shape == newer.tokens.shape
+    )
+
+
+def _joined(tokens: Sequence[np.ndarray]) -> np.ndarray:
+    return tokens[0] if len(tokens) == 1 else np.concatenate(tokens)
 
 
 def _age_s(tick_ns: int, stamp_ns: int | None) -> float:

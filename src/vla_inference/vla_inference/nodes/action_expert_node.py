@@ -61,8 +61,12 @@ class ActionExpertNode(VlaLifecycleNode):
         self._loaded, contract = loaded, loaded.contract
         self._counters = Counters()
         continued = params.chunk_policy == 'rtc'
-        warm_up_s = warm_up(loaded.expert, contract, loaded.feature_shape, continued)
-        settings = BufferSettings(loaded.checkpoint_hash, params.robot_must_change)
+        warm_up_s = warm_up(
+            loaded.expert, contract, loaded.feature_shape, loaded.passes, continued
+        )
+        settings = BufferSettings(
+            loaded.checkpoint_hash, params.robot_must_change, loaded.passes
+        )
         self._buffers = InputBuffers(contract, settings)
         self._buffers.set_task(params.task, self.now_ns())
         topic = contract.action.topic + ('_shadow' if params.shadow else '')

@@ -31,7 +31,8 @@ class LoadedExpert:
     contract: Contract
     checkpoint_hash: str
     device: str
-    feature_shape: tuple[int, int]  # (T, D) of the features it takes
+    feature_shape: tuple[int, int]  # (T, D) of the features it takes, of all passes
+    passes: int = 1  # of the encoder, whose features it takes
 
 
 def load_vlm(parameters: VlmParameters) -> LoadedVlm:
@@ -72,7 +73,8 @@ def load_expert(parameters: ExpertParameters) -> LoadedExpert:
         )
         raise ConfigError('parameters of action_expert_node', 'chunk_policy', 'rtc', text)
     shape = (expert.config.feature_tokens, expert.config.feature_width)
-    return LoadedExpert(expert, contract, checkpoint_hash, device, shape)
+    passes = expert.config.passes
+    return LoadedExpert(expert, contract, checkpoint_hash, device, shape, passes)
 
 
 def _open(parameters: ModelParameters) -> tuple[Contract, str]:

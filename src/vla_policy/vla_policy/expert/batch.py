@@ -17,13 +17,13 @@ from vla_core.model_input import ModelInput
 class ExpertBatch:
     """B inputs; all float32 except the mask."""
 
-    features: torch.Tensor  # (B, T, D)
+    features: torch.Tensor  # (B, T, D) of all passes, newest first
     window: torch.Tensor  # (B, samples, channels) oldest first
     window_mask: torch.Tensor  # (B, samples) bool, True where the sample is real
     state: torch.Tensor  # (B, state_width)
     state_age_s: torch.Tensor  # (B,)
-    image_age_s: torch.Tensor  # (B, views)
-    view_motion: torch.Tensor  # (B, views, 6) see ModelInput; NaN where unknown
+    image_age_s: torch.Tensor  # (B, sources): each view of each pass
+    view_motion: torch.Tensor  # (B, sources, 6) see ModelInput; NaN where unknown
     feature_age_s: torch.Tensor  # (B,)
 
     def to(self, device: torch.device | str) -> 'ExpertBatch':

@@ -24,6 +24,7 @@ class ExpertConfig:
     state_width: int
     steps: int  # of an action chunk
     dims: int  # of an action
+    passes: int = 1  # whose features it sees; two tell how things move
     head: HeadKind = 'flow'
     width: int = 128
     attention_heads: int = 4
@@ -55,6 +56,16 @@ class ExpertConfig:
             raise ValueError('ddim_steps must not exceed diffusion_steps')
 
     @property
-    def feature_tokens(self) -> int:
-        """Feature tokens the expert expects, the text token included."""
+    def pass_tokens(self) -> int:
+        """Feature tokens of one pass of the encoder, the text token included."""
         return self.views * self.tokens_per_view + 1
+
+    @property
+    def feature_tokens(self) -> int:
+        """Feature tokens the expert expects, of all passes."""
+        return self.passes * self.pass_tokens
+
+    @property
+    def sources(self) -> int:
+        """Pictures that the features were made of: each view of each pass."""
+        return self.passes * self.views

@@ -79,10 +79,10 @@ class ActionExpert(nn.Module):
     ) -> np.ndarray:
         """Return a chunk (steps, 6) float64: displacement (m), rotation vector (rad), base frame.
 
-        `features` (T, D) as encoded. `prefix` (n, 6), n <= steps, in the same units: what the
-        chunk before says for this one's first n steps. The first `committed_steps` of them are
-        repeated exactly, the others pull softly (real-time chunking). The same arguments give the
-        same chunk. PolicyInputError where a shape does not fit the checkpoint, a number that
+        `features` (T, D) as encoded, pass after pass, newest first. `prefix` (n, 6), n <= steps,
+        in the same units: what the chunk before says for this one's first n steps. The first
+        `committed_steps` of them are repeated exactly, the others pull softly (real-time
+        chunking). The same arguments give the same chunk. PolicyInputError where a shape does not fit the checkpoint, a number that
         counts is not finite, or the head cannot continue a prefix.
         """
         self._check(features, inputs)
@@ -134,8 +134,8 @@ class ActionExpert(nn.Module):
             'window': (inputs.window, (config.samples, config.channels)),
             'window_mask': (inputs.window_mask, (config.samples,)),
             'state': (inputs.state, (config.state_width,)),
-            'image_age_s': (inputs.image_age_s, (config.views,)),
-            'view_motion': (inputs.view_motion, (config.views, 6)),
+            'image_age_s': (inputs.image_age_s, (config.sources,)),
+            'view_motion': (inputs.view_motion, (config.sources, 6)),
         }
         for name, (value, shape) in expected.items():
             if np.shape(value) != shape:

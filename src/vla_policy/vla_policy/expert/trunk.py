@@ -3,8 +3,8 @@
 Shared by all heads, computed once a tick. What is missing is a learned token, never zeros: a
 sample that is not there, and a window with no sample at all. Ages are inputs, so that the policy
 can learn how far to trust old features; so is how the tool has moved since each picture, because
-what the features tell is where things were relative to the tool then. Deliberately knows nothing
-of actions.
+what the features tell is where things were relative to the tool then. Features of several passes
+of the encoder show how things moved in between. Deliberately knows nothing of actions.
 """
 
 import torch
@@ -65,6 +65,7 @@ class Trunk(nn.Module):
         # no view.
         self.cell = nn.Parameter(torch.randn(config.tokens_per_view + 1, width) * 0.02)
         self.view = nn.Parameter(torch.randn(config.views + 1, width) * 0.02)
+        self.turn = nn.Parameter(torch.zeros(config.passes, width))  # newest pass first
         views, cells = token_places(config)
         self.register_buffer('token_view', views, persistent=False)
         self.register_buffer('token_cell', cells, persistent=False)
@@ -98,13 +99,15 @@ class Trunk(nn.Module):
 
     def _features(self, batch: ExpertBatch) -> torch.Tensor:
         since = self.image_age(self._age(batch.image_age_s)) + self._motion(batch.view_motion)
-        # (B, views, width); what has no view has seen them all
-        since = torch.cat([since, since.mean(1, keepdim=True)], dim=1)
-        place = self.cell[self.token_cell] + self.view[self.token_view]
-        return self.feature(self.feature_norm(batch.features)) + place + since[:, self.token_view]
+        since = since.unflatten(1, (self.config.passes, self.config.views))
+        # (B, passes, views, width); what has no view has seen them all
+        since = torch.cat([since, since.mean(2, keepdim=True)], dim=2)
+        place = self.cell[self.token_cell] + self.view[self.token_view] + self.turn[:, None]
+        tokens = self.feature(self.feature_norm(batch.features))
+        return tokens + (place + since[:, :, self.token_view]).flatten(1, 2)
 
     def _motion(self, motion: torch.Tensor) -> torch.Tensor:
-        """Encode the tool's motion since each picture (B, views, 6) as (B, views, width)."""
+        """Encode the tool's motion since each picture (B, sources, 6) as (B, sources, width)."""
         known = torch.isfinite(motion).all(-1, keepdim=True)
         if not self.config.use_view_motion:
             known = torch.zeros_like(known)
@@ -133,7 +136,7 @@ class Trunk(nn.Module):
 
 
 def token_places(config: ExpertConfig) -> tuple[torch.Tensor, torch.Tensor]:
-    """View and cell (feature_tokens,) int64 of each feature token; the last is the text's."""
+    """View and cell (pass_tokens,) int64 of each token of a pass; the last is the text's."""
     views = torch.arange(config.views).repeat_interleave(config.tokens_per_view)
     cells = torch.arange(config.tokens_per_view).repeat(config.views)
     text = torch.tensor([config.views]), torch.tensor([config.tokens_per_view])

@@ -8,7 +8,7 @@ knows no pictures: which ones a pass could have used follows from the recording 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -20,11 +20,19 @@ INFO_TOPIC = 'vlm/info'
 _MOST_S = 10.0  # an age beyond this is a restart or another clock, no measurement
 
 
+class Drawn(NamedTuple):
+    """Ages of `count` samples, (count,) s each."""
+
+    age_s: np.ndarray  # of the features at the tick
+    delay_s: np.ndarray  # duration of their pass
+    period_s: np.ndarray  # from the pass before to this one
+
+
 class AgeModel(Protocol):
     """A distribution of ages."""
 
-    def draw(self, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Return age of the features at the tick and duration of their pass, (count,) s each."""
+    def draw(self, count: int, rng: np.random.Generator) -> Drawn:
+        """Draw `count` ages."""
         ...
 
 
@@ -44,11 +52,11 @@ class LatencyAges:
         if not 0.01 <= self.rate_hz <= 1000.0:
             raise VlaError(f'rate_hz {self.rate_hz}: expected a number from 0.01 to 1000')
 
-    def draw(self, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def draw(self, count: int, rng: np.random.Generator) -> Drawn:
         """See AgeModel: a tick falls anywhere between two results."""
         delay_s = rng.uniform(*self.delay_s, count)
         period_s = np.maximum(1.0 / self.rate_hz, delay_s)
-        return rng.random(count) * period_s, delay_s
+        return Drawn(rng.random(count) * period_s, delay_s, period_s)
 
 
 @dataclass(frozen=True)
@@ -57,48 +65,52 @@ class FixedAges:
 
     feature_age_s: float = 0.0
     delay_s: float = 0.0
+    period_s: float = 1 / 2.6
 
-    def draw(self, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def draw(self, count: int, rng: np.random.Generator) -> Drawn:
         """See AgeModel."""
-        return np.full(count, self.feature_age_s), np.full(count, self.delay_s)
+        own = self.feature_age_s, self.delay_s, self.period_s
+        return Drawn(*(np.full(count, value) for value in own))
 
 
 @dataclass(frozen=True, eq=False)
 class MeasuredAges:
-    """What recordings measured, drawn row by row: age and duration belong together."""
+    """What recordings measured, drawn row by row: the numbers of a row belong together."""
 
-    rows: np.ndarray  # (M, 2) age of the features at a tick, duration of their pass, s
+    rows: np.ndarray  # (M, 3) s, as of `Drawn`
 
     def __post_init__(self) -> None:
-        if self.rows.ndim != 2 or self.rows.shape[1] != 2 or not len(self.rows):
+        if self.rows.ndim != 2 or self.rows.shape[1] != 3 or not len(self.rows):
             raise VlaError(
                 f'no feature ages were measured: the recordings hold no {INFO_TOPIC}; use the '
                 'latency model'
             )
 
-    def draw(self, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def draw(self, count: int, rng: np.random.Generator) -> Drawn:
         """See AgeModel."""
-        chosen = self.rows[rng.integers(len(self.rows), size=count)]
-        return chosen[:, 0].copy(), chosen[:, 1].copy()
+        return Drawn(*self.rows[rng.integers(len(self.rows), size=count)].T.copy())
 
 
 def ages_in(bag: Bag, ticks_ns: Sequence[int]) -> np.ndarray:
-    """Measure (M, 2) s, see MeasuredAges: the newest `vlm/info` known at each tick, if any."""
+    """Measure (M, 3) s, see MeasuredAges: the newest `vlm/info` known at each tick, if there is
+    one and one before it.
+    """
     topic = bag.find(INFO_TOPIC)
     if topic is None or bag.topics[topic].type != 'vla_msgs/msg/VLFeatureInfo':
-        return np.zeros((0, 2))
+        return np.zeros((0, 3))
     known, started, published = [], [], []
     for _, log_ns, message in bag.messages([topic]):
         known.append(log_ns)
         started.append(_ns(message.started_stamp))
         published.append(_ns(message.published_stamp))
     if not known:
-        return np.zeros((0, 2))
+        return np.zeros((0, 3))
     ticks = np.asarray(ticks_ns, np.int64)
     newest = np.searchsorted(np.asarray(known, np.int64), ticks, 'right') - 1
-    ticks, newest = ticks[newest >= 0], newest[newest >= 0]
-    ready = np.asarray(published, np.int64)[newest]
-    rows = np.stack([ticks - ready, ready - np.asarray(started, np.int64)[newest]], 1) / NS
+    ticks, newest = ticks[newest >= 1], newest[newest >= 1]
+    ready, begun = np.asarray(published, np.int64)[newest], np.asarray(started, np.int64)
+    period = begun[newest] - begun[newest - 1]
+    rows = np.stack([ticks - ready, ready - begun[newest], period], 1) / NS
     sound = ((rows >= 0.0) & (rows < _MOST_S)).all(1)
     return rows[sound]
 
@@ -112,7 +124,7 @@ def measured(folders: Sequence[Path], ticks_period_ns: int) -> MeasuredAges:
         with open_bag(folder) as bag:
             first = -(-bag.start_ns // ticks_period_ns) * ticks_period_ns
             rows.append(ages_in(bag, range(first, bag.last_ns + 1, ticks_period_ns)))
-    return MeasuredAges(np.concatenate(rows) if rows else np.zeros((0, 2)))
+    return MeasuredAges(np.concatenate(rows) if rows else np.zeros((0, 3)))
 
 
 def _ns(stamp: object) -> int:

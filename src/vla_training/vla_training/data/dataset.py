@@ -38,6 +38,7 @@ class DataOptions:
     images: Literal['normal', 'black'] = 'normal'
     sensor: Literal['normal', 'absent'] = 'normal'
     sensor_dropout: float = 0.0  # probability that a sample's whole window is absent
+    passes: int = 1  # of the encoder, whose features a sample has
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.sensor_dropout <= 1.0:
@@ -124,13 +125,13 @@ class EpisodeDataset:
         The same indices and state of `rng` give the same batch.
         """
         indices = np.asarray(indices, np.int64)
-        wanted_s = self.options.ages.draw(len(indices), rng)
+        drawn = self.options.ages.draw(len(indices), rng)
         absent = rng.random(len(indices)) < self.options.sensor_dropout
         if self.options.sensor == 'absent':
             absent[:] = True
         picks = [
-            self._pick(index, age_s, delay_s)
-            for index, age_s, delay_s in zip(indices.tolist(), *map(np.ndarray.tolist, wanted_s))
+            self._pick(index, *row)
+            for index, *row in zip(indices.tolist(), *map(np.ndarray.tolist, drawn))
         ]
         return self._collate(picks, absent)
 
@@ -153,8 +154,8 @@ class EpisodeDataset:
             return episode.label, episode.label_mask
         return episode.done, episode.done_mask
 
-    def _pick(self, index: int, age_s: float, delay_s: float) -> 'Pick':
-        """Which image set the features of a sample were made from, and how old they are."""
+    def _pick(self, index: int, age_s: float, delay_s: float, period_s: float) -> 'Pick':
+        """Which image sets the features of a sample were made from, and how old they are."""
         number, row = int(self.episode_of[index]), int(self._row_of[index])
         episode = self._episodes[number]
         tick_ns, first_ns = int(episode.tick_ns[row]), int(episode.known_ns[0])
@@ -163,8 +164,11 @@ class EpisodeDataset:
             # So early there were no features yet; as old as they can be instead.
             age_s *= (tick_ns - first_ns) / (tick_ns - begun_ns)
             begun_ns = first_ns
-        images = int(np.searchsorted(episode.known_ns, begun_ns, 'right')) - 1
-        return Pick(number, row, images, age_s)
+        passes_ns = begun_ns - np.arange(self.options.passes) * round(period_s * NS)
+        images = np.searchsorted(episode.known_ns, passes_ns, 'right') - 1
+        # Before the first pass there was none: the oldest there is stands for it, as live.
+        images = images[np.maximum.accumulate(np.where(images >= 0, np.arange(len(images)), 0))]
+        return Pick(number, row, tuple(images.tolist()), age_s)
 
     def _collate(self, picks: Sequence['Pick'], absent: np.ndarray) -> Batch:
         episodes = [self._episodes[pick.episode] for pick in picks]
@@ -173,7 +177,8 @@ class EpisodeDataset:
             return np.stack([getattr(e, name)[p.row] for e, p in zip(episodes, picks)])
 
         def sets(name: str) -> np.ndarray:
-            return np.stack([getattr(e, name)[p.images] for e, p in zip(episodes, picks)])
+            found = [getattr(e, name)[list(p.images)] for e, p in zip(episodes, picks)]
+            return np.stack([sets.reshape(-1, *sets.shape[2:]) for sets in found])
 
         mask = rows('mask') & ~absent[:, None]
         window = torch.from_numpy(rows('window')).float()
@@ -183,7 +188,10 @@ class EpisodeDataset:
         motion = motion_since(
             self._contract, stamps_ns, sets('poses'), state, rows('robot_ns')
         )  # fmt: skip
-        features = np.stack([self._features.get(p.episode, p.images) for p in picks])
+        features = np.stack([
+            np.concatenate([self._features.get(p.episode, number) for number in p.images])
+            for p in picks
+        ])  # fmt: skip
         given = {
             'features': torch.from_numpy(features).float(),
             'window': window,
@@ -209,11 +217,11 @@ class EpisodeDataset:
 
 @dataclass(frozen=True)
 class Pick:
-    """One sample with its features: numbers of the episode, the tick, the image set."""
+    """One sample with its features: numbers of the episode, the tick, each pass's image set."""
 
     episode: int
     row: int
-    images: int
+    images: tuple[int, ...]  # newest first
     age_s: float
 
 

@@ -34,7 +34,7 @@ def motion_since(
         [position_m[:, None] - poses[..., :3], relative_rotvec(poses[..., 3:], quat[:, None])], -1
     )
     robot = robot_ns[:, None]
-    known &= stamps_ns >= robot - s_to_ns(contract.images.limits.hold_s)
+    known &= stamps_ns >= robot - s_to_ns(contract.images.limits.stop_s)
     moved[~known] = np.nan
     moved[stamps_ns >= robot] = 0.0
     return moved.astype(np.float32)

@@ -26,10 +26,10 @@ _FOLDER = 'pictures'
 
 @dataclass(frozen=True, eq=False)
 class PictureBatch(Batch):
-    """B samples with the pictures that their features are to be made of."""
+    """B samples with the pictures that their features are to be made of, P passes each."""
 
-    images: torch.Tensor  # (B, V, height, width, 3) uint8 RGB
-    tasks: tuple[str, ...]  # (B,) instruction in force at each image set
+    images: torch.Tensor  # (B, P, V, height, width, 3) uint8 RGB
+    tasks: tuple[str, ...]  # (B,) instruction in force at the newest image set
 
     def to(self, device: torch.device | str) -> 'PictureBatch':
         """Move all tensors."""
@@ -52,16 +52,16 @@ class PictureDataset(EpisodeDataset):
         batch = super()._collate(picks, absent)
         parts = {item.name: getattr(batch, item.name) for item in fields(Batch)}
         images = np.stack([self._images(pick) for pick in picks])
-        tasks = tuple(str(self._episodes[pick.episode].tasks[pick.images]) for pick in picks)
+        tasks = tuple(str(self._episodes[pick.episode].tasks[pick.images[0]]) for pick in picks)
         return PictureBatch(**parts, images=torch.from_numpy(images), tasks=tasks)
 
     def _images(self, pick: Pick) -> np.ndarray:
-        """Pictures (V, height, width, 3) of a sample's image set."""
+        """Pictures (P, V, height, width, 3) of a sample's image sets."""
         size, file = self._contract.images, self._files[pick.episode]
-        digests = self._episodes[pick.episode].pictures[pick.images]
+        digests = self._episodes[pick.episode].pictures[list(pick.images)]
         if file is None:
-            return np.zeros((len(digests), size.height, size.width, 3), np.uint8)
-        return np.stack([file.get(digest.tobytes()) for digest in digests])
+            return np.zeros((*digests.shape[:2], size.height, size.width, 3), np.uint8)
+        return np.stack([[file.get(digest.tobytes()) for digest in seen] for seen in digests])
 
 
 class PictureFile:

@@ -31,7 +31,7 @@ from vla_training.cache.store import FeatureCache, partial_path
 from vla_training.data.ages import ages_in
 from vla_training.data.statistics import Sums
 
-FORMAT = 1
+FORMAT = 2
 FOLDER = 'samples'
 _WINDOW, _ARRAYS = 'window.npy', 'arrays.npz'
 _OFF_GRID_NS = NS // 200  # a chunk further from the tick than this belongs to no tick
@@ -57,7 +57,7 @@ class PreparedEpisode:
     poses: np.ndarray  # (S, V, 7) float64 of the tool at those times, NaN where unknown
     pictures: np.ndarray  # (S, V, 32) uint8 sha256 of each JPEG
     tasks: np.ndarray  # (S,) str
-    ages: np.ndarray  # (M, 2) float64, see MeasuredAges
+    ages: np.ndarray  # (M, 3) float64, see MeasuredAges
     sensor: Sums  # over all samples that are there, of all ticks
     counts: dict[str, int]  # what was left out, and why
 

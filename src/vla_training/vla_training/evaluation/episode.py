@@ -79,7 +79,9 @@ class Episode:
         )  # fmt: skip
         self._devices = SimulatedDevices(lab, EPOCH_NS)
         self._judge = Judge(self._devices.lab.scene.tissue_depth_m)
-        self._buffers = InputBuffers(self._contract, BufferSettings(policy.checkpoint_hash))
+        self._buffers = InputBuffers(
+            self._contract, BufferSettings(policy.checkpoint_hash, passes=policy.passes)
+        )
         self._buffers.set_task(INSTRUCTION, EPOCH_NS)
         self._path = self._make_path()
         self._track = EpisodeTrack()
@@ -265,15 +267,14 @@ class Episode:
     def _act(
         self, shot: Snapshot, now_ns: int, prefix: Prefix | None
     ) -> tuple[NDArray[np.float64], Reaction]:
-        if shot.inputs is None or shot.features is None:
+        if shot.inputs is None or shot.tokens is None:
             return np.zeros((self._contract.action.steps, 6)), max(shot.reaction, Reaction.HOLD)
         inputs = shot.inputs
         if self._options.sensor == 'absent':
             inputs = replace(inputs, window_mask=np.zeros_like(inputs.window_mask))
         sight = self._devices.commanded.sight(now_ns)
         seed = self._seed * 100_003 + self._ticks
-        tokens = shot.features.tokens
-        return self._policy.act(tokens, inputs, sight, seed, prefix), shot.reaction
+        return self._policy.act(shot.tokens, inputs, sight, seed, prefix), shot.reaction
 
     def _lost(self, stream: str) -> bool:
         chance: float = getattr(self._options.loss, stream)

@@ -29,13 +29,14 @@ class Policy(Protocol):
     contract: Contract
     checkpoint_hash: str
     needs_pictures: bool
+    passes: int  # whose features `act` is given
 
     def reset(self, seed: int) -> None:
         """Forget the episode before."""
         ...
 
     def see(self, jpegs: dict[str, bytes], task: str) -> NDArray[np.float16]:
-        """Features (T, D) of one JPEG a view."""
+        """Features (T, D) of one JPEG a view: one pass."""
         ...
 
     def act(
@@ -60,6 +61,7 @@ class CheckpointPolicy:
         info = read_manifest(folder)
         self.contract, self.checkpoint_hash = info.contract, info.checkpoint_hash
         self._encoder, self._expert = load_vlm(folder), load_expert(folder)
+        self.passes = self._expert.config.passes
 
     def reset(self, seed: int) -> None:
         """See `Policy`; a checkpoint remembers nothing."""
@@ -86,6 +88,7 @@ class _Blind:
     """A policy that looks at no picture."""
 
     needs_pictures = False
+    passes = 1
 
     def __init__(self, contract_path: Path) -> None:
         self.contract = load_contract(contract_path)

@@ -40,6 +40,7 @@ class DataConfig:
 class ExpertOverrides:
     """Differences from the expert of `init`; null keeps what that says."""
 
+    passes: int | None = None
     head: HeadKind | None = None
     width: int | None = None
     attention_heads: int | None = None
@@ -108,7 +109,7 @@ class TrainConfig:
     out: str  # checkpoints, log and state of the run
     init: str = ''  # checkpoint: backbone, contract, sizes of the expert
     preset: str = ''  # for --plan, where there is no `init` yet
-    expert_weights: bool = False  # start from the expert's weights in `init`, else from random
+    expert_weights: bool = False  # start from the expert's in `init` where they fit, else random
     pooling: Literal['grid', 'queries', 'mean'] | None = None  # another than `init` has
     stage: Stage = 'frozen'
     data: DataConfig = field(default_factory=DataConfig)

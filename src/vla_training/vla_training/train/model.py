@@ -52,8 +52,9 @@ class PolicyModel(nn.Module):
         features: list[torch.Tensor] = [batch.actions] * len(batch.actions)
         for task in dict.fromkeys(pictures.tasks):  # a prompt at a time
             rows = [row for row, other in enumerate(pictures.tasks) if other == task]
-            encoded, *_ = self.encoder(pictures.images[rows], task)
-            for row, tokens in zip(rows, encoded):
+            images = pictures.images[rows]  # (rows, passes, V, H, W, 3)
+            encoded, *_ = self.encoder(images.flatten(0, 1), task)
+            for row, tokens in zip(rows, encoded.unflatten(0, images.shape[:2]).flatten(1, 2)):
                 features[row] = tokens
         return replace(batch.inputs, features=torch.stack(features).float())
 

@@ -105,24 +105,40 @@ def expert_config(config: TrainConfig, info: Manifest) -> ExpertConfig:
         raise VlaError(f'expert: {error}') from error
 
 
+# What may differ from the expert whose weights are taken: the trunk is the same without them.
+_OF_HEADS = {'head', 'decoder_layers', 'flow_steps', 'diffusion_steps', 'ddim_steps'}
+_OF_INPUTS = {'passes', 'use_age', 'use_view_motion'}
+
+
 def _take_weights(expert: ActionExpert, info: Manifest) -> None:
+    """Take the trunk of `info`, and its head if it is one of the same kind that has learned."""
     found = load_expert(info.folder)
-    if found.config != expert.config:
-        given = vars(found.config)
-        differing = [key for key, value in vars(expert.config).items() if given[key] != value]
+    given = vars(found.config)
+    differing = {key for key, value in vars(expert.config).items() if given[key] != value}
+    if differing - _OF_HEADS - _OF_INPUTS:
         raise VlaError(
-            f'{info.folder}: its expert differs in {", ".join(differing)}; leave expert_weights '
-            'out, or these overrides'
+            f'{info.folder}: its expert differs in {", ".join(sorted(differing))}; leave '
+            'expert_weights out, or these overrides'
         )
-    expert.load_state_dict(found.state_dict())
+    trunk = found.trunk.state_dict()
+    shared = min(len(found.trunk.turn), len(expert.trunk.turn))
+    turn = expert.trunk.turn.detach().clone()
+    turn[:shared] = found.trunk.turn[:shared]
+    expert.trunk.load_state_dict(trunk | {'turn': turn})
+    if info.policy.trained and not differing & _OF_HEADS:
+        expert.head.load_state_dict(found.head.state_dict())
 
 
 def _statistics(config: TrainConfig, info: Manifest, data: Datasets) -> dict[str, Statistics]:
-    """Those of the training episodes; weights that are kept keep the ones they learned with."""
-    if config.expert_weights:
-        widths = ActionExpert.statistics_widths(info.policy.expert)
-        return load_normalization(info.folder / NORMALIZATION, widths)
-    return data.train.statistics()
+    """Those of the training episodes; weights that are kept keep the ones they learned with.
+
+    A backbone that was taught to see knows states, and neither sensor nor actions.
+    """
+    if not config.expert_weights:
+        return data.train.statistics()
+    widths = ActionExpert.statistics_widths(info.policy.expert)
+    known = load_normalization(info.folder / NORMALIZATION, widths)
+    return known if info.policy.trained else data.train.statistics() | {'state': known['state']}
 
 
 def _run(

@@ -85,6 +85,7 @@ def plan(config: TrainConfig) -> Iterator[str]:
     subject = read_subject(config)
     counts, tokens = count(config, subject), prompt_tokens(subject)
     memory = estimate(config, subject, counts)
+    passes = f'{subject.expert.passes} passes, ' if subject.expert.passes > 1 else ''
     yield f'stage {config.stage}, head {subject.expert.head}, {config.precision}'
     yield (
         f'parameters: expert {_millions(counts.expert)}, pooling {_millions(counts.pooling)}, '
@@ -93,7 +94,7 @@ def plan(config: TrainConfig) -> Iterator[str]:
     )
     yield f'trained: {_millions(counts.trained)}'
     yield (
-        f'a sample: {subject.views} pictures, {tokens} tokens in the prompt, '
+        f'a sample: {subject.views} pictures, {tokens} tokens in the prompt, {passes}'
         f'{subject.expert.feature_tokens} features of width {subject.expert.feature_width}'
     )
     for name, size in vars(memory).items():
@@ -101,7 +102,7 @@ def plan(config: TrainConfig) -> Iterator[str]:
     total = memory.total / 2**30
     yield f'memory, {"in all":<11} {total:8.2f} GiB a device (activations estimated)'
     if config.stage == 'frozen':
-        size = subject.expert.feature_tokens * subject.expert.feature_width * 2
+        size = subject.expert.pass_tokens * subject.expert.feature_width * 2
         yield f'feature cache: {size / 1e6:.3f} MB an image set'
         yield 'the backbone is not loaded: its features come from the cache'
 
@@ -192,7 +193,7 @@ def _activations(config: TrainConfig, subject: Subject) -> float:
     )
     kept += expert.samples * (2 * expert.channels + 4 * expert.width)
     if config.stage != 'frozen':
-        kept += _backbone_activations(config, subject)
+        kept += expert.passes * _backbone_activations(config, subject)
     return config.batch * kept * width
 
 

@@ -120,10 +120,12 @@ def _opened(
     options, contract = config.data, read_manifest(base).contract
     learned, held = split_episodes(folders, options.validation_share, options.split_seed)
 
+    passes = config.expert.passes or read_manifest(base).policy.expert.passes
+
     def opened(paths: list[Path]) -> EpisodeDataset:
         given = DataOptions(
             labels=options.labels, ages=_age_model(options), images=options.images,
-            sensor=options.sensor, sensor_dropout=options.sensor_dropout,
+            sensor=options.sensor, sensor_dropout=options.sensor_dropout, passes=passes,
         )  # fmt: skip
         data = kind(paths, cache(), contract, given)  # one cache a thread
         if options.ages == 'measured':
@@ -141,8 +143,9 @@ def _opened(
 def _age_model(options: DataConfig) -> AgeModel:
     latency = LatencyAges(options.delay_s, options.rate_hz)
     if options.ages == 'zero':
-        return FixedAges()
+        return FixedAges(period_s=1.0 / options.rate_hz)
     if options.ages == 'mean':
         delay_s = sum(options.delay_s) / 2
-        return FixedAges(max(1.0 / options.rate_hz, delay_s) / 2, delay_s)
+        period_s = max(1.0 / options.rate_hz, delay_s)
+        return FixedAges(period_s / 2, delay_s, period_s)
     return latency
