@@ -8,6 +8,7 @@ noise on a smooth path. Deliberately no simulation and no pictures: `vla sim` ma
 from collections.abc import Iterator
 from dataclasses import dataclass
 import heapq
+import math
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +166,7 @@ class _Maker:
             delta = np.full(action.steps * action.dims, number * 1e-6)
             lineage = self.types['vla_msgs/msg/Lineage'](
                 number, [], [], time(0, 0), time(0, 0), time(0, 0), time(0, 0), 65, 1.0,
-                *([0.0] * (len(self.types['vla_msgs/msg/Lineage'].__dataclass_fields__) - 10)),
+                *[0.0] * 5, np.zeros(0, np.uint64), math.nan,
             )  # fmt: skip
             values = dict.fromkeys(self.types[action.type].__dataclass_fields__, 0)
             values.pop('__msgtype__', None)

@@ -249,6 +249,8 @@ def test_an_expert_of_two_passes_gets_both_newest_first():
     shot = made.snapshot(now_ns + MS)
     assert shot.tokens[0, 0] == 2.0 and shot.tokens[6, 0] == 1.0
     assert shot.inputs.view_motion.shape == (6, 6)
+    assert shot.lineage.earlier_feature_ids == (1000,)
+    assert shot.lineage.earlier_image_age_s == pytest.approx(0.321)
     np.testing.assert_allclose(
         shot.inputs.image_age_s, [0.3, 0.31, 0.32, 0.301, 0.311, 0.321], atol=1e-6
     )

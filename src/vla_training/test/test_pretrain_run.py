@@ -11,12 +11,13 @@ import torch
 from vla_core.errors import VlaError
 from vla_policy.checkpoint import create_checkpoint, load_expert, load_trainable, read_manifest
 from vla_training.pretrain import pipeline, scenes
+from vla_training.pretrain import run as pretrain_run
 from vla_training.pretrain.batches import relight, SceneBatches
-from vla_training.pretrain.labels import KEYPOINTS
 from vla_training.pretrain.keypoints import centres, image_loss, look_loss, token_loss
+from vla_training.pretrain.labels import KEYPOINTS
 from vla_training.pretrain.objective import SeeingModel
 from vla_training.pretrain.pipeline import pretrain, RenderOptions
-from vla_training.pretrain.run import PretrainOptions, train
+from vla_training.pretrain.run import Pretraining, PretrainOptions, rate
 
 CONTRACT = Path(__file__).resolve().parents[3] / 'launch/config/contract/insertion.yaml'
 TASK = 'insert the needle'
@@ -127,7 +128,7 @@ def test_a_model_learns_the_few_scenes_it_is_shown(nano, rendered):
     before, lines = loss(), []
     batches.draw = lambda count, rng: (images, state, pose, keypoints)
     options = PretrainOptions(steps=20, batch=4, warm_up=3, held_back_shards=1)
-    train(model, batches, options, TASK, lines.append)
+    Pretraining(model, batches, options, TASK, lines.append).train(lambda: None)
     assert loss() < 0.8 * before
     assert any(line.startswith('validation') for line in lines)
 
@@ -136,9 +137,55 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_advice(nano, rendered):
     model = SeeingModel(load_trainable(nano), load_expert(nano).requires_grad_(True))
     with torch.no_grad():
         model.pose_query.fill_(math.nan)
+    options = PretrainOptions(steps=1, vision_share=0.0)
+    training = Pretraining(model, SceneBatches(rendered, 1), options, TASK, print)
     with pytest.raises(VlaError, match='learning-rate'):
-        options = PretrainOptions(steps=1, vision_share=0.0)
-        train(model, SceneBatches(rendered, 1), options, TASK, print)
+        training.train(lambda: None)
+
+
+def test_the_rate_stays_while_vision_learns_by_itself_and_falls_to_the_end():
+    options = PretrainOptions(steps=1000, warm_up=100, vision_share=0.4)
+    rates = [rate(step, options) for step in range(1000)]
+    assert rates[0] == 0.01 and rates[100:400] == [1.0] * 300
+    assert all(before > after for before, after in zip(rates[400:], rates[401:]))
+    assert 0.01 <= rates[-1] < 0.011
+
+
+class EndedError(Exception):
+    """Stands for whatever ends a run."""
+
+
+def test_a_run_that_was_ended_goes_on_to_the_same_weights(nano, rendered, tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrain_run, 'SAVE_EVERY', 2)
+    options = PretrainOptions(steps=4, batch=2, warm_up=2, held_back_shards=1)
+    given = nano, rendered
+
+    def run(name, lines, **more):
+        target = tmp_path / name
+        pretrain(*given, target, RenderOptions(0, 0), options, TASK, lines.append, **more)
+        return load_trainable(target).state_dict() | load_expert(target).state_dict()
+
+    whole = run('whole', [])
+    steps = Pretraining._one_step
+
+    def dies(self):
+        if self.step == 3:
+            raise EndedError
+        return steps(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pretraining, '_one_step', dies)
+        with pytest.raises(EndedError):
+            run('ended', [])
+    with pytest.raises(VlaError, match='--resume'):
+        run('ended', [])
+    lines = []
+    again = run('ended', lines, resume=True)
+    assert any('goes on at step 2' in line for line in lines)
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    assert not (tmp_path / 'ended.state').exists()
+    with pytest.raises(VlaError, match='no run to resume'):
+        run('other', [], resume=True)
 
 
 def test_pretraining_writes_a_checkpoint_with_another_backbone_and_the_states_statistics(
@@ -170,7 +217,7 @@ def test_scenes_of_another_size_are_refused_by_name(nano, rendered, tmp_path):
 
 
 def test_without_scenes_and_without_rendering_the_run_ends_with_a_reason(nano, tmp_path):
-    with pytest.raises(VlaError, match='no scenes'):
+    with pytest.raises(VlaError, match='too few scenes'):
         pretrain(
             nano, tmp_path / 'none', tmp_path / 'out', RenderOptions(0, 0),
             PretrainOptions(steps=1), TASK, print,

@@ -55,7 +55,7 @@ class EpisodeMessages(MessageMaker):
         lineage = self._types['vla_msgs/msg/Lineage'](
             0, [], [], zero, zero, self._time(sensor_ns), self._time(robot_ns), 0, 0.0, 0.0,
             nan, nan, (tick_ns - sensor_ns) / NS if sensor_ns else nan,
-            (tick_ns - robot_ns) / NS if robot_ns else nan,
+            (tick_ns - robot_ns) / NS if robot_ns else nan, np.zeros(0, np.uint64), nan,
         )  # fmt: skip
         late_s = (published_ns - tick_ns) / NS
         return self._cdr(

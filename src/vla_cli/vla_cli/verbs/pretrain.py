@@ -2,10 +2,9 @@
 
 Large backbones come pretrained; `nano` is built from nothing, so it first learns where needle and
 trocar are in random pictures. Then `vla cache` and `vla train` teach the policy. Scenes are
-rendered beside the training and kept for the next run.
+rendered first, and kept for the next run.
 """
 
-import math
 from pathlib import Path
 
 from vla_cli.arguments import Parser, positive, say
@@ -21,18 +20,19 @@ def add_arguments(parser: Parser) -> None:
         '--scenes', type=Path, required=True, metavar='DIR', help='folder of rendered scenes'
     )
     parser.add_argument(
-        '--sets', type=int, default=15_000, metavar='N', help='picture sets (%(default)s)'
+        '--sets', type=int, default=30_000, metavar='N', help='picture sets (%(default)s)'
     )
     parser.add_argument(
-        '--jobs', type=int, default=1, metavar='N', help='rendering processes (%(default)s)'
-    )
-    parser.add_argument(
-        '--minutes', type=positive, default=math.inf, metavar='M', help='longest wall time'
-    )
-    parser.add_argument('--steps', type=int, default=3000, metavar='N', help='(%(default)s)')
-    parser.add_argument('--batch', type=int, default=16, metavar='N', help='(%(default)s)')
+        '--jobs', type=int, default=1, metavar='N',
+        help='rendering processes; 0: use what is there (%(default)s)',
+    )  # fmt: skip
+    parser.add_argument('--steps', type=int, default=3800, metavar='N', help='(%(default)s)')
+    parser.add_argument('--batch', type=int, default=8, metavar='N', help='(%(default)s)')
     parser.add_argument(
         '--learning-rate', type=positive, default=1e-3, metavar='R', help='(%(default)s)'
+    )
+    parser.add_argument(
+        '--resume', action='store_true', help='go on where a run of the same options was ended'
     )
     parser.add_argument('--seed', type=int, default=0, help='(%(default)s)')
     parser.add_argument('--threads', type=int, default=2, metavar='N', help='(%(default)s)')
@@ -50,10 +50,12 @@ def run(args) -> int:
 
     torch.set_num_threads(args.threads)
     options = PretrainOptions(
-        steps=args.steps, batch=args.batch, learning_rate=args.learning_rate, seed=args.seed,
-        limit_s=60.0 * args.minutes,
+        steps=args.steps, batch=args.batch, learning_rate=args.learning_rate, seed=args.seed
     )  # fmt: skip
     render = RenderOptions(args.sets, args.jobs)
-    digest = pretrain(args.checkpoint, args.scenes, args.out, render, options, args.task, say)
+    digest = pretrain(
+        args.checkpoint, args.scenes, args.out, render, options, args.task, say,
+        resume=args.resume,
+    )  # fmt: skip
     say(f'{args.out}: checkpoint {digest}')
     return 0

@@ -71,7 +71,8 @@ class MessageMaker:
         zero = self._time(0)
         nothing = np.nan
         lineage = self._types['vla_msgs/msg/Lineage'](
-            0, [], [], zero, zero, zero, zero, 0, 0.0, *([nothing] * 5)
+            0, [], [], zero, zero, zero, zero, 0, 0.0, *([nothing] * 5),
+            np.zeros(0, np.uint64), nothing,
         )
         return self._cdr(
             kind, self._header(stamp_ns, self._contract.action.frame), number,

@@ -139,7 +139,7 @@ class InputBuffers:
             task_ns=task_ns,
             fill=window.fill,
         )
-        lineage = self._lineage(tick_ns, window, arrived)
+        lineage = self._lineage(tick_ns, window, arrived, passes[1:])
         verdicts = judge_all(self.contract, arrived, tick_ns)
         reaction = worst(verdicts)
         inputs, tokens = None, None
@@ -173,8 +173,11 @@ class InputBuffers:
             return f'made from views {", ".join(features.views)}, not {views}'
         return ''
 
-    def _lineage(self, tick_ns: int, window: Window, arrived: Arrived) -> Lineage:
+    def _lineage(
+        self, tick_ns: int, window: Window, arrived: Arrived, earlier: Sequence[FeatureSet]
+    ) -> Lineage:
         features = arrived.features
+        before = [stamp_ns for known in earlier for stamp_ns in known.view_stamps_ns]
         stamps = features.view_stamps_ns if features else ()
         return Lineage(
             views=self.contract.view_names,
@@ -191,6 +194,8 @@ class InputBuffers:
             feature_age_s=_age_s(tick_ns, features.published_ns if features else None),
             sensor_age_s=_age_s(tick_ns, arrived.sensor_ns),
             robot_age_s=_age_s(tick_ns, arrived.robot_ns),
+            earlier_feature_ids=tuple(known.feature_id for known in earlier),
+            earlier_image_age_s=_age_s(tick_ns, min(before, default=None)),
         )
 
     def _model_input(

@@ -88,6 +88,8 @@ class Lineage:
     feature_age_s: float = math.nan
     sensor_age_s: float = math.nan
     robot_age_s: float = math.nan
+    earlier_feature_ids: tuple[int, ...] = ()  # passes before it that were used too, newest first
+    earlier_image_age_s: float = math.nan
 
 
 @dataclass(frozen=True)

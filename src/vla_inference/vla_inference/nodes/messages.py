@@ -87,6 +87,8 @@ def lineage_message(line: Lineage) -> LineageMsg:
         feature_age_s=line.feature_age_s,
         sensor_age_s=line.sensor_age_s,
         robot_age_s=line.robot_age_s,
+        earlier_feature_ids=list(line.earlier_feature_ids),
+        earlier_image_age_s=line.earlier_image_age_s,
     )
 
 

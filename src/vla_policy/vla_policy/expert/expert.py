@@ -82,8 +82,9 @@ class ActionExpert(nn.Module):
         `features` (T, D) as encoded, pass after pass, newest first. `prefix` (n, 6), n <= steps,
         in the same units: what the chunk before says for this one's first n steps. The first
         `committed_steps` of them are repeated exactly, the others pull softly (real-time
-        chunking). The same arguments give the same chunk. PolicyInputError where a shape does not fit the checkpoint, a number that
-        counts is not finite, or the head cannot continue a prefix.
+        chunking). The same arguments give the same chunk. PolicyInputError where a shape does not
+        fit the checkpoint, a number that counts is not finite, or the head cannot continue a
+        prefix.
         """
         self._check(features, inputs)
         device = self.normalize_action.scale.device

@@ -1,7 +1,7 @@
 """Batches of rendered scenes, with the light changed a little.
 
-Reads the shards that `scenes` writes, also while more are being written. Memory-mapped: memory
-stays flat however many there are. Deliberately knows no model.
+Reads the shards that `scenes` writes. Memory-mapped: memory stays flat however many there are.
+Deliberately knows no model.
 """
 
 from collections.abc import Iterator
@@ -27,10 +27,6 @@ class SceneBatches:
         self._folder, self._held_back = folder, held_back
         self._opened: dict[int, Shard] = {}
         self.shards = 0
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Take up shards that were rendered since."""
         while scenes.shard_ready(self._folder, self.shards):
             self.shards += 1
 

@@ -1,7 +1,8 @@
 """From an untrained checkpoint to one whose backbone sees: render, train, write.
 
-Called by `vla pretrain`. Rendering runs in processes of its own while training begins on the
-first shards. Deliberately leaves the action head untrained: demonstrations teach it.
+Called by `vla pretrain`. Rendering runs in processes of its own and is done before training
+begins: what a step sees must not depend on how fast they are. Deliberately leaves the action head
+untrained: demonstrations teach it.
 """
 
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 import json
 import multiprocessing
 from pathlib import Path
-import time
+import shutil
 
 import numpy as np
 import torch
@@ -30,9 +31,10 @@ from vla_policy.trainable import TrainableEncoder
 from vla_training.pretrain import scenes
 from vla_training.pretrain.batches import SceneBatches
 from vla_training.pretrain.objective import SeeingModel
-from vla_training.pretrain.run import PretrainOptions, Report, train
+from vla_training.pretrain.run import Pretraining, PretrainOptions, Report
+from vla_training.train.state import RunState
 
-_LOOK_FOR_SHARDS_S = 0.5
+_LOOK_S = 20.0
 _LEAST_STD = 1e-3
 # Rendered at twice the pixels of the model, at least: live pictures are brought down as well.
 _OVERSAMPLING = 2
@@ -42,7 +44,7 @@ _OVERSAMPLING = 2
 class RenderOptions:
     """How many picture sets, by how many processes (0: only what is there)."""
 
-    sets: int = 15_000
+    sets: int = 30_000
     jobs: int = 1
 
 
@@ -54,37 +56,47 @@ def pretrain(
     options: PretrainOptions,
     task: str,
     report: Report,
+    *,
+    resume: bool = False,
 ) -> str:
     """Train the backbone of checkpoint `source` on scenes; write `target`, return its hash.
 
-    Scenes that are in `scene_folder` already are used, missing ones rendered. Raises
-    CheckpointError, and VlaError where the folder holds scenes of another size.
+    Scenes that are in `scene_folder` already are used, missing ones rendered. `resume` goes on
+    at the last state beside `target`. Raises CheckpointError, and VlaError where the folder holds
+    scenes of another size, or there is a run that was not asked for.
     """
+    state = RunState(target.with_name(f'{target.name}.state'))
+    if state.newest is not None and not resume:
+        raise VlaError(f'{target}: a run was ended here; go on with --resume, or choose another')
     info = read_manifest(source)
     encoder = load_trainable(source)
     size = render_size(_grid(info, encoder))
     claim(scene_folder, size)
+    render_all(scene_folder, size, render, report)
     batches = SceneBatches(scene_folder, options.held_back_shards)
-    workers = _start_rendering(scene_folder, size, render)
-    try:
-        _wait_for_first(batches, workers, report)
-        statistics = _statistics(info, batches)
-        expert = ActionExpert(info.policy.expert, statistics)
-        expert.load_state_dict(load_expert(source).state_dict())
+    if not batches.ready:
+        raise VlaError(f'{scene_folder} holds too few scenes to learn from: use a larger --sets')
+    statistics = _statistics(info, batches)
+    expert = ActionExpert(info.policy.expert, statistics)
+    expert.load_state_dict(load_expert(source).state_dict())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
         model = SeeingModel(encoder, expert)
-        written = ['']
+    written = ['']
 
-        def save() -> None:
-            written[0] = derive_checkpoint(
-                source, target, expert, statistics, backbone=encoder.model,
-                pooling=encoder.pooling.state_dict(), trained=False, overwrite=True,
-            )  # fmt: skip
+    def save() -> None:
+        written[0] = derive_checkpoint(
+            source, target, expert, statistics, backbone=encoder.model,
+            pooling=encoder.pooling.state_dict(), trained=False, overwrite=True,
+        )  # fmt: skip
 
-        train(model, batches, options, task, report, save)
-    finally:
-        for worker in workers:
-            worker.terminate()
-            worker.join()
+    run = {'checkpoint': info.checkpoint_hash}
+    training = Pretraining(model, batches, options, task, report, state)
+    if resume:
+        training.resume(run)
+        report(f'{target}: goes on at step {training.step}')
+    training.train(save, run)
+    shutil.rmtree(state.folder, ignore_errors=True)
     return written[0]
 
 
@@ -121,44 +133,42 @@ def claim(folder: Path, size: scenes.RenderSize) -> None:
     path.write_text(json.dumps(note) + '\n')
 
 
-def _start_rendering(
-    folder: Path, size: scenes.RenderSize, render: RenderOptions
-) -> list[multiprocessing.process.BaseProcess]:
+def render_all(
+    folder: Path, size: scenes.RenderSize, render: RenderOptions, report: Report
+) -> None:
+    """Render the shards that are missing. VlaError when that ends before they are there."""
     shards = -(-render.sets // scenes.SHARD)
-    if not render.jobs or all(scenes.shard_ready(folder, i) for i in range(shards)):
-        return []
+    missing = [index for index in range(shards) if not scenes.shard_ready(folder, index)]
+    if not missing or not render.jobs:
+        return
     context = multiprocessing.get_context('spawn')
     workers = [
         context.Process(
-            target=_render, args=(folder, size, range(job, shards, render.jobs)), daemon=True
+            target=_render, args=(folder, size, missing[job :: render.jobs]), daemon=True
         )
         for job in range(render.jobs)
     ]
-    for worker in workers:
-        worker.start()
-    return list(workers)
+    try:
+        for worker in workers:
+            worker.start()
+        while any(worker.is_alive() for worker in workers):
+            workers[0].join(_LOOK_S)
+            left = sum(not scenes.shard_ready(folder, index) for index in missing)
+            report(f'scenes: {shards - left} of {shards} shards rendered')
+    finally:
+        for worker in workers:
+            worker.terminate()
+            worker.join()
+    if any(not scenes.shard_ready(folder, index) for index in missing):
+        raise VlaError(f'{folder}: rendering ended early; the same command goes on with it')
 
 
-def _render(folder: Path, size: scenes.RenderSize, shards: range) -> None:
+def _render(folder: Path, size: scenes.RenderSize, shards: list[int]) -> None:
     torch.set_num_threads(1)
     source = scenes.SceneSource(size)
     for index in shards:
         scenes.write_shard(folder, index, source)
     source.close()
-
-
-def _wait_for_first(
-    batches: SceneBatches, workers: list[multiprocessing.process.BaseProcess], report: Report
-) -> None:
-    """Wait until there is a shard to learn from; VlaError when rendering ends without."""
-    if not batches.ready and workers:
-        report('rendering the first scenes')
-    while not batches.ready:
-        alive = any(worker.is_alive() for worker in workers)
-        batches.refresh()
-        if not batches.ready and not alive:
-            raise VlaError('there are no scenes to learn from: rendering failed, or --jobs is 0')
-        time.sleep(_LOOK_FOR_SHARDS_S)
 
 
 def _statistics(info: Manifest, batches: SceneBatches) -> Mapping[str, Statistics]:

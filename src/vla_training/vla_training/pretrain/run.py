@@ -1,12 +1,11 @@
-"""The pretraining loop: steps until the end, averaged weights, validation on scenes held back.
+"""The pretraining loop: averaged weights, validation on scenes held back, a state to resume from.
 
-Called by `pipeline`. Deliberately one process on one device and no files: it is for backbones
-that a CPU can train; larger ones come pretrained.
+Called by `pipeline`. Deliberately one process on one device: it is for backbones that a CPU can
+train; larger ones come pretrained.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 import math
 import time
 
@@ -16,97 +15,100 @@ import torch
 from vla_core.errors import VlaError
 from vla_training.pretrain.batches import SceneBatches
 from vla_training.pretrain.objective import Losses, SeeingModel
+from vla_training.train.average import Average
+from vla_training.train.state import Progress, RunState
 
 Report = Callable[[str], None]
 _AVERAGING = 0.998  # a step's share in the averaged weights is one in five hundred
 _CLIP = 1.0
-_REPORT_EVERY, _VALIDATE_EVERY = 50, 500
+_REPORT_EVERY, SAVE_EVERY = 50, 500
 _NEAR_M = 0.02
 _LEAST_RATE = 0.01
 
 
 @dataclass(frozen=True)
 class PretrainOptions:
-    """How long and how fast; it ends at the first of `steps` and `limit_s` (wall time)."""
+    """How long and how fast."""
 
-    steps: int = 3000
-    batch: int = 16
+    steps: int = 3800
+    batch: int = 8
     learning_rate: float = 1e-3
     weight_decay: float = 0.03
     warm_up: int = 150
+    vision_share: float = 0.4  # of the steps: first the vision tower by itself, at half the cost
     held_back_shards: int = 2
     seed: int = 0
-    limit_s: float = math.inf
-    vision_share: float = 0.4  # of the run: first the vision tower by itself
 
 
-def train(
-    model: SeeingModel,
-    batches: SceneBatches,
-    options: PretrainOptions,
-    task: str,
-    report: Report,
-    save: Callable[[], None] = lambda: None,
-) -> None:
-    """Train `model` in place; `save` is called with averaged weights in it, last at the end."""
-    rng = np.random.default_rng(options.seed)
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    optimizer = torch.optim.AdamW(
-        weights, options.learning_rate, (0.9, 0.98), weight_decay=options.weight_decay
-    )
-    average = [weight.detach().clone() for weight in weights]
-    started_s, done, step = time.monotonic(), 0.0, 0
-    kept: list[Losses] = []
-    while done < 1.0:
-        for group in optimizer.param_groups:
-            group['lr'] = options.learning_rate * _schedule(step, done, options)
-        batch, alone = batches.draw(options.batch, rng), done < options.vision_share
-        kept.append(_step(model, batch, task, optimizer, weights, alone))
-        step += 1
-        share = 1.0 - min(_AVERAGING, step / (step + 20))
-        for mean, weight in zip(average, weights):
-            mean.lerp_(weight.detach(), share)
-        spent_s = time.monotonic() - started_s
-        done = max(step / options.steps, spent_s / options.limit_s)
-        if step % _REPORT_EVERY == 0:
-            report(_line(step, spent_s, done, kept))
-            kept.clear()
-            batches.refresh()
-        if step % _VALIDATE_EVERY == 0 or done >= 1.0:
-            with _averaged(weights, average):
-                report(validate(model, batches, task))
-                save()
+class Pretraining:
+    """One run. What a step sees follows from seed and step, so a resumed run needs no memory."""
 
+    def __init__(
+        self, model: SeeingModel, batches: SceneBatches, options: PretrainOptions, task: str,
+        report: Report, state: RunState | None = None,
+    ) -> None:  # fmt: skip
+        """`model` is trained in place; `state` None: nothing is kept to resume from."""
+        self._model, self._batches, self._options = model, batches, options
+        self._task, self._report, self._state = task, report, state
+        self._weights = [weight for weight in model.parameters() if weight.requires_grad]
+        self._optimizer = torch.optim.AdamW(
+            self._weights, options.learning_rate, (0.9, 0.98), weight_decay=options.weight_decay
+        )
+        self._average = Average(model, _AVERAGING)
+        self._kept: list[Losses] = []
+        self.step = 0
 
-def _step(
-    model: SeeingModel,
-    batch: tuple[torch.Tensor, ...],
-    task: str,
-    optimizer: torch.optim.Optimizer,
-    weights: list[torch.nn.Parameter],
-    tokens_only: bool,
-) -> Losses:
-    losses = model.losses(*batch, task, tokens_only=tokens_only)
-    if not torch.isfinite(losses.total):
-        raise VlaError('the loss is not finite any more: use a smaller --learning-rate')
-    optimizer.zero_grad(set_to_none=True)
-    losses.total.backward()
-    torch.nn.utils.clip_grad_norm_(weights, _CLIP)
-    optimizer.step()
-    return losses.detach()
+    def resume(self, run: dict[str, object]) -> None:
+        """Go on at the newest state of the same run. VlaError where there is none."""
+        assert self._state is not None
+        given = (self._model, self._average, self._optimizer, self._identity(run))
+        self.step = self._state.load(*given).step
 
+    def train(self, save: Callable[[], None], run: dict[str, object] | None = None) -> None:
+        """Run to the end; `save` is called with averaged weights in the model, last at the end."""
+        started_s, first = time.monotonic(), self.step
+        while self.step < self._options.steps:
+            self._kept.append(self._one_step())
+            self._average.update(self.step)
+            self.step += 1
+            last = self.step == self._options.steps
+            if self.step % _REPORT_EVERY == 0 or last:
+                spent_s = time.monotonic() - started_s
+                left_s = spent_s / (self.step - first) * (self._options.steps - self.step)
+                self._report(_line(self.step, spent_s, left_s, self._kept))
+                self._kept.clear()
+            if self.step % SAVE_EVERY == 0 or last:
+                with self._average.applied():
+                    self._report(validate(self._model, self._batches, self._task))
+                    save()
+                self._save_state(run or {})
 
-@contextmanager
-def _averaged(weights: list[torch.nn.Parameter], average: list[torch.Tensor]) -> Iterator[None]:
-    """Put the averaged weights in place of the present ones for a while."""
-    present = [weight.detach().clone() for weight in weights]
-    try:
-        for weight, mean in zip(weights, average):
-            weight.data.copy_(mean)
-        yield
-    finally:
-        for weight, value in zip(weights, present):
-            weight.data.copy_(value)
+    def _one_step(self) -> Losses:
+        options = self._options
+        for group in self._optimizer.param_groups:
+            group['lr'] = options.learning_rate * rate(self.step, options)
+        batch = self._batches.draw(
+            options.batch, np.random.default_rng([options.seed, self.step])
+        )
+        alone = self.step < options.vision_share * options.steps
+        losses = self._model.losses(*batch, self._task, tokens_only=alone)
+        if not torch.isfinite(losses.total):
+            raise VlaError('the loss is not finite any more: use a smaller --learning-rate')
+        self._optimizer.zero_grad(set_to_none=True)
+        losses.total.backward()
+        torch.nn.utils.clip_grad_norm_(self._weights, _CLIP)
+        self._optimizer.step()
+        return losses.detach()
+
+    def _save_state(self, run: dict[str, object]) -> None:
+        if self._state is not None:
+            self._state.save(
+                Progress(self.step), self._model, self._average, self._optimizer,
+                self._identity(run),
+            )  # fmt: skip
+
+    def _identity(self, run: dict[str, object]) -> dict[str, object]:
+        return asdict(self._options) | {'shards': self._batches.shards, 'task': self._task} | run
 
 
 @torch.no_grad()
@@ -132,22 +134,25 @@ def validate(model: SeeingModel, batches: SceneBatches, task: str) -> str:
     )
 
 
-def _schedule(step: int, done: float, options: PretrainOptions) -> float:
-    """Warm-up, full rate for the vision tower by itself, then half a cosine to the end."""
-    share = options.vision_share
-    fall = max(min(done, 1.0) - share, 0.0) / (1.0 - share)
-    cosine = 0.5 * (1.0 + math.cos(math.pi * fall))
+def rate(step: int, options: PretrainOptions) -> float:
+    """Warm-up, full rate while the vision tower learns by itself, then half a cosine (0 to 1)."""
+    begin = options.vision_share * options.steps
+    fall = max(step - begin, 0.0) / (options.steps - begin)
     warm = min(1.0, (step + 1) / options.warm_up)
-    return warm * (_LEAST_RATE + (1.0 - _LEAST_RATE) * cosine)
+    return warm * (_LEAST_RATE + (1.0 - _LEAST_RATE) * 0.5 * (1.0 + math.cos(math.pi * fall)))
 
 
-def _line(step: int, spent_s: float, done: float, kept: list[Losses]) -> str:
+def _line(step: int, spent_s: float, left_s: float, kept: list[Losses]) -> str:
+    """Losses since the last line; what was not computed is left out."""
+
     def mean(name: str) -> float:
         return float(np.mean([float(getattr(losses, name).mean()) for losses in kept]))
 
+    found = {name: mean(name) for name in ('position', 'axis', 'image', 'look', 'token')}
+    parts = ', '.join(f'{name} {value:.3f}' for name, value in found.items() if value == value)
+    error_mm = 1e3 * mean('position_error_m')
+    tail = f', opening {error_mm:.2f} mm' if error_mm == error_mm else ''
     return (
-        f'step {step}, {100 * done:.1f} %, {spent_s:.0f} s: loss {mean("total"):.3f} '
-        f'(position {mean("position"):.3f}, axis {mean("axis"):.3f}, image {mean("image"):.3f}, '
-        f'look {mean("look"):.3f}, token {mean("token"):.3f}), '
-        f'opening {1e3 * mean("position_error_m"):.2f} mm'
+        f'step {step}, {spent_s:.0f} s, {left_s / 60:.0f} min left: loss {mean("total"):.3f} '
+        f'({parts}){tail}'
     )

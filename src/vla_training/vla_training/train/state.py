@@ -40,6 +40,11 @@ class RunState:
         self._folder = folder
 
     @property
+    def folder(self) -> Path:
+        """Where the states are."""
+        return self._folder
+
+    @property
     def newest(self) -> Path | None:
         """The newest whole state."""
         found = sorted(self._folder.glob('state-*'))
