@@ -164,6 +164,23 @@ def test_robot_holds_still_when_that_is_the_task(tmp_path):
     assert np.ptp(path, axis=0).max() < 1e-4
 
 
+def test_a_retraction_begins_inside_the_eye_and_ends_at_rest_outside(tmp_path):
+    path, results = make(tmp_path / 'out', task='retract', noise=True, seconds=None)
+    with open_bag(path) as bag:
+        assert check_episode(bag).passed and bag.info.outcome == 'success'
+        assert bag.info.task == 'retract the needle'
+        chunks = [m for _, _, m in bag.messages(['/action/chunk'])]
+        first, last = (np.reshape(m.delta, (8, 6)) for m in (chunks[3], chunks[-1]))
+        poses = [m.pose.position for _, _, m in bag.messages(['/robot/tcp_pose'])]
+        pictures = [log for _, log, _ in bag.messages(['/cameras/view1/image_raw/compressed'])]
+    assert results[0]['outcome'] == 'success' and results[0]['duration_s'] < 25.0
+    assert {m.task for m in chunks} == {bag.info.task}
+    path_m = np.array([[p.x, p.y, p.z] for p in poses])
+    assert np.linalg.norm(path_m[-1] - path_m[0]) > 0.03, 'out of the eye and back'
+    assert np.linalg.norm(first[:, :3].sum(0)) > 0.002 > np.linalg.norm(last[:, :3].sum(0))
+    assert pictures and min(pictures) - bag.start_ns < 400_000_000
+
+
 def test_summary_tells_the_speed(made):
     text = summary(made[1], 10.0)
     assert text.startswith('1 episodes, 0 succeeded')

@@ -1,7 +1,8 @@
-"""The demo's checkpoint: made once, made anew when contract or layout has changed.
+"""The demo's checkpoint: the trained one that is shipped, or an untrained one made here.
 
-Used by `vla demo` and `vla bench live`. The creation runs in a process of its own: torch would
-stay in memory here.
+Used by `vla demo` and `vla bench live`. An untrained one is made where contract or layout have
+changed since the shipped one was trained; that runs in a process of its own: torch would stay in
+memory here.
 """
 
 import json
@@ -17,10 +18,14 @@ from vla_core.errors import VlaError
 from vla_policy.version import POLICY_FORMAT
 
 PRESET = 'nano'
+SHIPPED = f'checkpoints/{PRESET}/manifest.json'
 
 
 def ensure_checkpoint(root: Path) -> Path:
-    """Return the demo's checkpoint, made anew when it is missing or for another contract."""
+    """Return the shipped checkpoint where it fits, else an untrained one, made anew if need be."""
+    shipped = workspace.find_shipped(SHIPPED)
+    if shipped is not None and fits(shipped.parent):
+        return shipped.parent
     folder = root / 'build' / 'checkpoints' / PRESET
     if fits(folder):
         return folder
@@ -34,6 +39,14 @@ def ensure_checkpoint(root: Path) -> Path:
         tail = (result.stderr.strip() or result.stdout.strip()).splitlines()[-1:]
         raise VlaError(f'the {PRESET} checkpoint could not be made: {" ".join(tail)}')
     return folder
+
+
+def is_trained(folder: Path) -> bool:
+    """Say whether a checkpoint claims to be trained; False where it cannot be read."""
+    try:
+        return json.loads((folder / 'policy.json').read_text()).get('trained') is True
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def fits(folder: Path) -> bool:

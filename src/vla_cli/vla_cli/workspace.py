@@ -55,13 +55,21 @@ def default_manifest() -> Path:
 
 def shipped(name: str) -> Path:
     """Return a file of launch/, installed or, where nothing is sourced, of the checkout."""
+    found = find_shipped(name)
+    if found is None:
+        raise VlaError(f'{name} is not installed here: run `make setup`')
+    return found
+
+
+def find_shipped(name: str) -> Path | None:
+    """Return what `shipped` does, None where there is no such file."""
     for folder in (
         *(prefix / 'share' / BRINGUP for prefix in prefixes()),
         Path(__file__).resolve().parents[3] / 'launch',
     ):
         if (folder / name).is_file():
             return folder / name
-    raise VlaError(f'{name} is not installed here: run `make setup`')
+    return None
 
 
 def find_executable(package: str, executable: str) -> str:

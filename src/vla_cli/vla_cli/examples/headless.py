@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from vla_cli.examples import messages as msg
-from vla_cli.examples.options import EpisodeOptions, TASKS
+from vla_cli.examples.options import EpisodeOptions, LIMIT_S, TASKS
 from vla_core.arms import meca500 as kin
 from vla_core.contract import Contract
+from vla_core.errors import VlaError
 from vla_core.execution.executor import ChunkExecutor, ExecutorSettings
 from vla_core.execution.values import TimedChunk
 from vla_core.freshness import Reaction
@@ -44,6 +45,7 @@ SLOT_NS = NS // 50  # robot state and command, as launch/config/robot_driver.yam
 PUBLISHED_NS = 20 * sim.MS  # a chunk's tick to its publication
 STATUS_NS = NS
 COMMAND_STATUS_NS = NS // 10
+GOALS = {'insert': Goal.INSERT, 'retract': Goal.RETRACT}
 CHECKPOINT = 'scripted'
 
 
@@ -78,7 +80,8 @@ class HeadlessEpisode:
         self._robot_ns = self._sensor_ns = 0
         self._view_topics = {view.name: view.topic for view in contract.views}
         self._topics = {topic.name: topic for topic in manifest.topics}
-        self._writer = EpisodeWriter(path, self._info(common))
+        self._folder, self._common = path, common
+        self._preparing = self._retracted = False
 
     def _make_path(self, contract: Contract) -> CommandPath:
         gate = SafetyGate(SafetyLimits(), kin.Meca500(), SLOT_NS / NS)
@@ -105,15 +108,18 @@ class HeadlessEpisode:
 
     def run(self) -> dict[str, Any]:
         """Generate to the end and close the file; returns name, outcome, length and size."""
+        self._goal = GOALS.get(self._options.task)
+        if self._goal is Goal.RETRACT:
+            self._insert_first()
+        self._writer = EpisodeWriter(self._folder, self._info(self._common))
         self._announce()
         end_ns = self._started_ns + s_to_ns(self._options.limit_s)
-        insert = self._options.task == 'insert'
         with self._writer:
-            while self._devices.now_ns < end_ns and not (insert and self._judge.held):
+            while self._devices.now_ns < end_ns and not self._done():
                 self._step()
             duration_s = (self._devices.now_ns - self._started_ns) / NS
             self._flush(self._devices.now_ns)
-            outcome = self._judge.outcome if insert else ''
+            outcome = self._outcome()
             self._writer.close(
                 outcome=outcome, ended_ns=self._devices.now_ns, loss=self._loss(),
                 extra=self._extra(),
@@ -127,6 +133,28 @@ class HeadlessEpisode:
     def close(self) -> None:
         """Free the GL context."""
         self._devices.close()
+
+    def _insert_first(self) -> None:
+        """Insert the needle unseen: what is recorded begins inside the eye."""
+        end_ns = self._started_ns + s_to_ns(LIMIT_S['insert'])
+        self._goal, self._started_ns, self._preparing = Goal.INSERT, end_ns, True
+        while not self._judge.held:
+            if self._devices.now_ns >= end_ns:
+                raise VlaError(f'seed {self._options.seed}: the needle could not be inserted')
+            self._step()
+        self._goal, self._started_ns = Goal.RETRACT, self._devices.now_ns
+        self._preparing = False
+        self._queue.clear()
+
+    def _done(self) -> bool:
+        if self._goal is Goal.INSERT:
+            return self._judge.held
+        return self._goal is Goal.RETRACT and self._retracted
+
+    def _outcome(self) -> str:
+        if self._goal is Goal.RETRACT:
+            return 'success' if self._retracted else 'failure'
+        return self._judge.outcome if self._goal is Goal.INSERT else ''
 
     def _announce(self) -> None:
         """Name the topics; the task comes first, as the recorder repeats latched messages."""
@@ -166,10 +194,13 @@ class HeadlessEpisode:
         devices = self._devices
         devices.step()
         since_ns = devices.now_ns - devices.start_ns
-        if devices.now_ns > self._started_ns:
+        if since_ns > WARM_UP_NS:
             self._judge.look(devices.state)
         self._sense()
-        self._see()
+        if self._preparing:
+            devices.skip_pictures()
+        else:
+            self._see()
         if since_ns % SLOT_NS == 0:
             self._robot_state()
             if since_ns % self._contract.action.period_ns == 0:
@@ -222,12 +253,13 @@ class HeadlessEpisode:
         stamps_ns = now_ns + np.arange(STEPS, dtype=np.int64) * period_ns
         executed = label = np.zeros((STEPS, 6))
         reaction, reasons = Reaction.HOLD, ("task: 'hold still'; insert or retract",)
-        if self._options.task == 'insert':
+        if self._goal is not None:
             sight = self._devices.commanded.sight(now_ns)
-            plan = self._expert.plan(sight, Goal.INSERT)
+            plan = self._expert.plan(sight, self._goal)
+            self._retracted = self._goal is Goal.RETRACT and plan.done
             reaction, reasons, executed, label = Reaction.USE, (), plan.delta, plan.delta
             moving = self._path.gate.state is GateState.ENABLED
-            if self._disturber is not None and moving:
+            if self._disturber is not None and moving and not self._preparing:
                 executed = self._disturber.disturb(plan, sight)
         chunk = TimedChunk(
             self._chunks, now_ns, stamps_ns, label, reaction, reasons,

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 INSERT = 'insert the needle into the trocar'
+RETRACT = 'retract the needle'
 STILL = 'hold still'
-TASKS = {'insert': INSERT, 'still': STILL}
-LIMIT_S = {'insert': 60.0, 'still': 10.0}
+TASKS = {'insert': INSERT, 'retract': RETRACT, 'still': STILL}
+LIMIT_S = {'insert': 60.0, 'retract': 40.0, 'still': 10.0}
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,11 @@ class SimulatedDevices:
             found.append((due_ns, due_ns + self._delayed(IMAGE_DELAY_NS), made))
         return found
 
+    def skip_pictures(self) -> None:
+        """Pass over the triggers since the last call without rendering them."""
+        while self._trigger_ns(self._trigger + 1) <= self.now_ns:
+            self._trigger += 1
+
     def newest_pictures(self) -> tuple[int, dict[str, bytes]] | None:
         """Trigger's time and JPEG of each view of the newest set that has arrived by now.
 
