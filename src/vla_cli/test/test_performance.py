@@ -82,16 +82,17 @@ def test_it_waits_for_a_robot_that_is_not_there():
         wait_for(lambda: 'recover' in link.calls)
 
 
-def test_stop_of_a_busy_machine_is_reset_after_a_pause():
+@pytest.mark.parametrize('reason', ['sensor_age', 'force_limit'])
+def test_stop_of_a_busy_machine_or_a_needle_that_struck_is_reset_after_a_pause(reason):
     link = FakeLink()
-    link.command = CommandRecord(1, 'stopped', 'STOPPED', ('sensor_age',), (2.1,), (2.0,))
+    link.command = CommandRecord(1, 'stopped', 'STOPPED', (reason,), (2.1,), (2.0,))
     calls, _ = calls_of(link, 3)
     assert calls == ['recover', 'reset', 'enable']
 
 
 @pytest.mark.parametrize(
     ('gate', 'reason'),
-    [('stopped', 'force_limit'), ('stopped', 'robot_error'), ('emergency_stop', 'sensor_age')],
+    [('stopped', 'pose_error'), ('stopped', 'robot_error'), ('emergency_stop', 'force_limit')],
 )
 def test_any_other_stop_waits_for_a_person(gate, reason):
     link = FakeLink()

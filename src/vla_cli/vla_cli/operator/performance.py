@@ -2,7 +2,8 @@
 
 Runs in a thread of its own beside the monitor of `vla demo`. Only for the simulated lab: it homes
 and enables without asking anybody. A stop because something was too old for too long (a machine
-that was busy) it resets after a pause; after any other it waits for a person to reset.
+that was busy) or because the needle struck something (a policy that missed the opening: it pulls
+the needle out and tries again) it resets after a pause; after any other it waits for a person.
 """
 
 from collections.abc import Callable
@@ -24,6 +25,7 @@ RESET_AFTER_S = 3.0
 JOIN_S = 2.0
 # Reasons of a stop that say no more than that this machine was late.
 AGES = frozenset(('chunk_age', 'sensor_age', 'state_age', 'no_chunk', 'no_motion'))
+TOUCHES = frozenset(('force_limit', 'force_slope'))
 
 
 class Performance:
@@ -85,7 +87,7 @@ class Performance:
         status = link.status()
         command = status.command
         if command is not None and command.gate not in ('', 'disabled', 'enabled'):
-            if command.gate != 'stopped' or not set(command.reasons) <= AGES:
+            if command.gate != 'stopped' or not set(command.reasons) <= AGES | TOUCHES:
                 raise VlaError(f'{command.gate}: {command.why()}; go on with vla robot reset')
             self._note = f'stopped: {command.why()}; reset in {RESET_AFTER_S:g} s'
             link.spin(RESET_AFTER_S, self._stop.is_set)
