@@ -101,7 +101,7 @@ def test_centres_are_those_of_the_tokens_that_positions_fall_into():
 def test_the_vision_tower_by_itself_leaves_the_rest_as_it_is(nano, rendered, alone):
     model = SeeingModel(load_trainable(nano), load_expert(nano).requires_grad_(True))
     batch = SceneBatches(rendered, 1).draw(2, np.random.default_rng(0))
-    losses = model.losses(*batch, TASK, tokens_only=alone)
+    losses = model.losses(*batch, task=TASK, tokens_only=alone)
     losses.total.backward()
     language = model.encoder.model.language_model.layers[0].mlp.down_proj.weight
     assert (language.grad is None) is alone
@@ -119,14 +119,14 @@ def test_relighting_keeps_shape_and_type_and_changes_each_picture_differently():
 def test_a_model_learns_the_few_scenes_it_is_shown(nano, rendered):
     model = SeeingModel(load_trainable(nano), load_expert(nano).requires_grad_(True))
     batches = SceneBatches(rendered, held_back=1)
-    images, state, pose, keypoints = batches.draw(4, np.random.default_rng(0))
+    batch = batches.draw(4, np.random.default_rng(0))
 
     def loss():
         with torch.no_grad():
-            return float(model.losses(images, state, pose, keypoints, TASK).total)
+            return float(model.losses(*batch, task=TASK).total)
 
     before, lines = loss(), []
-    batches.draw = lambda count, rng: (images, state, pose, keypoints)
+    batches.draw = lambda count, rng: batch
     options = PretrainOptions(steps=20, batch=4, warm_up=3, held_back_shards=1)
     Pretraining(model, batches, options, TASK, lines.append).train(lambda: None)
     assert loss() < 0.8 * before
@@ -141,6 +141,33 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_advice(nano, rendered):
     training = Pretraining(model, SceneBatches(rendered, 1), options, TASK, print)
     with pytest.raises(VlaError, match='learning-rate'):
         training.train(lambda: None)
+
+
+def test_a_tool_that_moved_on_is_where_its_motion_says():
+    from vla_core.arms import meca500 as kin
+    from vla_core.model_input import build_state
+    from vla_core.rotation import euler_to_quat, relative_rotvec
+    from vla_sim.scene import draw_scene
+    from vla_training.pretrain.moved import move_on
+    from vla_training.pretrain.poses import draw_joints
+
+    rng, moved = np.random.default_rng(0), 0
+    for seed in range(20):
+        scene = draw_scene(seed)
+        joints = draw_joints(scene, rng)
+        tip, rotation = kin.forward(joints)
+        quat = euler_to_quat(kin.euler_rad(rotation))
+        pose = np.concatenate([scene.opening_m - tip, scene.axis - rotation[:, 2]])
+        after = move_on(build_state(joints, tip, quat), pose.astype(np.float32), rng)
+        tip_now, rotation_now = kin.forward(after.state[:6].astype(np.float64))
+        np.testing.assert_allclose(after.state[6:9], tip_now, atol=1e-5)
+        np.testing.assert_allclose(tip_now - tip, after.motion[:3], atol=1e-5)
+        turn = relative_rotvec(quat, euler_to_quat(kin.euler_rad(rotation_now)))
+        np.testing.assert_allclose(turn, after.motion[3:], atol=1e-4)
+        np.testing.assert_allclose(after.pose[:3], scene.opening_m - tip_now, atol=1e-5)
+        np.testing.assert_allclose(after.pose[3:], scene.axis - rotation_now[:, 2], atol=1e-4)
+        moved += bool(after.motion.any())
+    assert 8 <= moved < 20
 
 
 def test_the_rate_stays_while_vision_learns_by_itself_and_falls_to_the_end():

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import torch
 
 from vla_training.pretrain import scenes
+from vla_training.pretrain.moved import move_on
 
 LABELS = ('state', 'pose', 'keypoints')
 _VALIDATION_BATCH = 40
@@ -40,17 +41,26 @@ class SceneBatches:
         return np.concatenate([self._shard(i)[1]['state'] for i in range(self.shards)])
 
     def draw(self, count: int, rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
-        """Images, state, pose, keypoints of `count` random sets, relit."""
+        """Draw `count` random sets, relit, whose tool has moved on since.
+
+        Images, state, pose, keypoints, motion (count, 6), age of the pictures (count,) s.
+        """
         rows = [
             self._row(int(rng.integers(self._held_back, self.shards)),
                       int(rng.integers(scenes.SHARD)))
             for _ in range(count)
         ]  # fmt: skip
-        images, *labels = (torch.from_numpy(np.stack(part)) for part in zip(*rows))
-        return (relight(images, rng), *labels)
+        images, *_, keypoints = (torch.from_numpy(np.stack(part)) for part in zip(*rows))
+        after = [move_on(state, pose, rng) for _, state, pose, _ in rows]
+        state, pose, motion = (
+            torch.from_numpy(np.stack([getattr(row, name) for row in after]))
+            for name in ('state', 'pose', 'motion')
+        )
+        age_s = torch.tensor([row.age_s for row in after])
+        return relight(images, rng), state, pose, keypoints, motion, age_s
 
     def validation(self) -> Iterator[tuple[torch.Tensor, ...]]:
-        """Batches of the shards held back, as they are."""
+        """Batches of the shards held back, as they are: images, state, pose, keypoints."""
         for number in range(self._held_back):
             images, labels = self._shard(number)
             for start in range(0, scenes.SHARD, _VALIDATION_BATCH):

@@ -71,14 +71,17 @@ class SeeingModel(nn.Module):
         state: torch.Tensor,
         pose: torch.Tensor,
         keypoints: torch.Tensor,
-        task: str,
+        motion: torch.Tensor | None = None,
+        age_s: torch.Tensor | None = None,
         *,
+        task: str,
         tokens_only: bool = False,
     ) -> Losses:
         """Compare with pose (B, 6) and keypoints (B, V, KEYPOINTS, 2), NaN where unseen.
 
-        images (B, V, H, W, 3) uint8, state (B, 12). `tokens_only`: the vision tower by itself,
-        which costs half.
+        images (B, V, H, W, 3) uint8, state (B, 12), the tool's motion since the pictures (B, 6)
+        and their age (B,) s; without these two they are of this very instant. `tokens_only`: the
+        vision tower by itself, which costs half.
         """
         tokens = self.encoder.see(images, task)
         views = tokens.unflatten(1, (images.shape[1], -1))
@@ -87,7 +90,8 @@ class SeeingModel(nn.Module):
             nothing = torch.full((len(images),), torch.nan)
             return Losses(token, *[nothing[0]] * 4, token, nothing, nothing)
         features, attention = self.encoder.read(tokens, images, task)
-        guess, places = self._pose(features, state), self._places(features)
+        guess = self._pose(seen_batch(self.expert, features, state, motion, age_s))
+        places = self._places(features)
         off_m = (guess[:, :3] - pose[:, :3]).norm(dim=1)
         off_axis = (guess[:, 3:] - pose[:, 3:]).norm(dim=1)
         position = _robust(off_m / (_POSITION_M + _POSITION_SHARE * pose[:, :3].norm(dim=1)))
@@ -103,10 +107,10 @@ class SeeingModel(nn.Module):
         grid = image_grid(tuple(images.shape[2:4]), self.encoder.rules)
         return grid.rows, grid.columns
 
-    def _pose(self, features: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
+    def _pose(self, batch: ExpertBatch) -> torch.Tensor:
         """The trocar's pose (B, 6) from the needle, as the expert's trunk understands it."""
-        condition = self.expert.condition(still_batch(self.expert, features, state))
-        query = self.pose_query.expand(len(features), 1, -1)
+        condition = self.expert.condition(batch)
+        query = self.pose_query.expand(len(condition), 1, -1)
         seen = F.scaled_dot_product_attention(query, condition, condition)[:, 0]
         return self.pose_head(seen) * condition.new_tensor([_OUTPUT_M] * 3 + [_OUTPUT_AXIS] * 3)
 
@@ -117,19 +121,27 @@ class SeeingModel(nn.Module):
         return torch.einsum('bvkd,kdc->bvkc', views[:, :, :KEYPOINTS], self.image_head)
 
 
-def still_batch(expert: ActionExpert, features: torch.Tensor, state: torch.Tensor) -> ExpertBatch:
-    """Inputs at the very instant of the pictures, without a sensor."""
+def seen_batch(
+    expert: ActionExpert,
+    features: torch.Tensor,
+    state: torch.Tensor,
+    motion: torch.Tensor | None = None,
+    age_s: torch.Tensor | None = None,
+) -> ExpertBatch:
+    """Inputs without a sensor. `motion` (B, 6) and `age_s` (B,) as of `SeeingModel.losses`."""
     config, batch = expert.config, len(features)
     zero = features.new_zeros
+    motion = zero(batch, 6) if motion is None else motion
+    age_s = zero(batch) if age_s is None else age_s
     return ExpertBatch(
         features,
         zero(batch, config.samples, config.channels),
         torch.zeros(batch, config.samples, dtype=torch.bool),
         state,
         zero(batch),
-        zero(batch, config.views),
-        zero(batch, config.views, 6),
-        zero(batch),
+        age_s[:, None].repeat(1, config.sources),
+        motion[:, None].repeat(1, config.sources, 1),
+        age_s / 2,
     )
 
 

@@ -91,7 +91,7 @@ class Pretraining:
             options.batch, np.random.default_rng([options.seed, self.step])
         )
         alone = self.step < options.vision_share * options.steps
-        losses = self._model.losses(*batch, self._task, tokens_only=alone)
+        losses = self._model.losses(*batch, task=self._task, tokens_only=alone)
         if not torch.isfinite(losses.total):
             raise VlaError('the loss is not finite any more: use a smaller --learning-rate')
         self._optimizer.zero_grad(set_to_none=True)
@@ -116,7 +116,7 @@ def validate(model: SeeingModel, batches: SceneBatches, task: str) -> str:
     """One line about the scenes held back: error of the opening near the needle and everywhere."""
     distance, off, axis, token = [], [], [], []
     for images, state, pose, keypoints in batches.validation():
-        losses = model.losses(images, state, pose, keypoints, task)
+        losses = model.losses(images, state, pose, keypoints, task=task)
         distance.append(pose[:, :3].norm(dim=1))
         off.append(losses.position_error_m * 1e3)
         axis.append(losses.axis_error_rad.rad2deg())
