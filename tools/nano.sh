@@ -4,22 +4,32 @@
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 work="${NANO_WORK:-$root/build/nano}"
-demonstrations="${NANO_DEMONSTRATIONS:-170}" # half with an eye that stands still, half with one that moves
+demonstrations="${NANO_DEMONSTRATIONS:-60}" # with an eye that stands still, and as many with one that moves
+retractions="${NANO_RETRACTIONS:-14}"       # likewise
 seeing_steps="${NANO_SEEING_STEPS:-3800}"
 jobs="$(nproc)"
 mkdir -p "$work"
 vla() { "$root/vla" "$@"; }
 resume() { [ -z "$(ls -d "$1"/state-* 2>/dev/null)" ] || echo --resume; }
 
+demonstrate() { # folder, number, first seed, options
+  local folder="$work/$1" number="$2" seed="$3"
+  shift 3
+  [ -e "$folder/.done" ] || { rm -rf "$folder" && vla sim --record "$number" --headless --noise --seed "$seed" --jobs "$jobs" --out "$folder" "$@" && touch "$folder/.done"; }
+}
+
 # Seeds: demonstrations from 100000 on, rendered scenes from 50000000 on, evaluation from 1000 on.
-[ -e "$work/still/.done" ] || { vla sim --record "$((demonstrations / 2))" --headless --noise --seed 100000 --jobs "$jobs" --out "$work/still" && touch "$work/still/.done"; }
-[ -e "$work/moving/.done" ] || { vla sim --record "$((demonstrations / 2))" --headless --noise --eye moving --seed 200000 --jobs "$jobs" --out "$work/moving" && touch "$work/moving/.done"; }
+demonstrate still "$demonstrations" 100000
+demonstrate moving "$demonstrations" 200000 --eye moving
+demonstrate still_retract "$retractions" 110000 --task retract
+demonstrate moving_retract "$retractions" 210000 --task retract --eye moving
+episodes=("$work/still" "$work/moving" "$work/still_retract" "$work/moving_retract")
 [ -e "$work/untrained" ] || vla checkpoint create --preset nano --out "$work/untrained" --seed 0
 [ -e "$work/seeing.done" ] || { vla pretrain --checkpoint "$work/untrained" --scenes "$work/scenes" --out "$work/seeing" --sets 30000 --jobs "$jobs" \
   --steps "$seeing_steps" --threads "$jobs" $(resume "$work/seeing.state") && touch "$work/seeing.done"; }
-vla cache --checkpoint "$work/seeing" --episodes "$work/still" "$work/moving" --out "$work/cache" --jobs "$jobs"
+vla cache --checkpoint "$work/seeing" --episodes "${episodes[@]}" --out "$work/cache" --jobs "$jobs"
 [ -e "$work/run.done" ] || { vla train --config nano "init=$work/seeing" "out=$work/run" "data.cache=$work/cache" \
-  "data.episodes=[$work/still, $work/moving]" $(resume "$work/run") && touch "$work/run.done"; }
+  "data.episodes=[$(IFS=,; echo "${episodes[*]}")]" $(resume "$work/run") && touch "$work/run.done"; }
 for task in still moving; do
   vla eval --checkpoint "$work/run/best" --seeds 1000-1199 --task "$task" --jobs "$jobs" --json "$work/eval_$task.json"
 done
