@@ -5,6 +5,7 @@ train; larger ones come pretrained.
 """
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 import math
 import time
@@ -56,6 +57,7 @@ class Pretraining:
         )
         self._average = Average(model, _AVERAGING)
         self._kept: list[Losses] = []
+        self._coming: Future[tuple[torch.Tensor, ...]]
         self.step = 0
 
     def resume(self, run: dict[str, object]) -> None:
@@ -66,6 +68,11 @@ class Pretraining:
 
     def train(self, save: Callable[[], None], run: dict[str, object] | None = None) -> None:
         """Run to the end; `save` is called with averaged weights in the model, last at the end."""
+        with ThreadPoolExecutor(1, 'batches') as self._pool:
+            self._coming = self._pool.submit(self._draw, self.step)
+            self._run(save, run or {})
+
+    def _run(self, save: Callable[[], None], run: dict[str, object]) -> None:
         started_s, first = time.monotonic(), self.step
         while self.step < self._options.steps:
             self._kept.append(self._one_step())
@@ -81,15 +88,14 @@ class Pretraining:
                 with self._average.applied():
                     self._report(validate(self._model, self._batches, self._task))
                     save()
-                self._save_state(run or {})
+                self._save_state(run)
 
     def _one_step(self) -> Losses:
         options = self._options
         for group in self._optimizer.param_groups:
             group['lr'] = options.learning_rate * rate(self.step, options)
-        batch = self._batches.draw(
-            options.batch, np.random.default_rng([options.seed, self.step])
-        )
+        batch = self._coming.result()
+        self._coming = self._pool.submit(self._draw, self.step + 1)
         alone = self.step < options.vision_share * options.steps
         losses = self._model.losses(*batch, task=self._task, tokens_only=alone)
         if not torch.isfinite(losses.total):
@@ -99,6 +105,11 @@ class Pretraining:
         torch.nn.utils.clip_grad_norm_(self._weights, _CLIP)
         self._optimizer.step()
         return losses.detach()
+
+    def _draw(self, step: int) -> tuple[torch.Tensor, ...]:
+        """Batch of a step; read from disk while the one before is learned from."""
+        options = self._options
+        return self._batches.draw(options.batch, np.random.default_rng([options.seed, step]))
 
     def _save_state(self, run: dict[str, object]) -> None:
         if self._state is not None:
