@@ -6,7 +6,7 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 work="${NANO_WORK:-$root/build/nano}"
 demonstrations="${NANO_DEMONSTRATIONS:-60}" # with an eye that stands still, and as many with one that moves
 retractions="${NANO_RETRACTIONS:-14}"       # likewise
-seeing_steps="${NANO_SEEING_STEPS:-3800}"
+seeing_steps="${NANO_SEEING_STEPS:-5000}"
 jobs="$(nproc)"
 mkdir -p "$work"
 vla() { "$root/vla" "$@"; }
@@ -19,8 +19,8 @@ demonstrate() { # folder, number, first seed, options
 }
 
 # Seeds: demonstrations from 100000 on, rendered scenes from 50000000 on, evaluation from 1000 on.
-demonstrate still "$demonstrations" 100000
-demonstrate moving "$demonstrations" 200000 --eye moving
+demonstrate still "$demonstrations" 100000 --linger 3
+demonstrate moving "$demonstrations" 200000 --linger 3 --eye moving
 demonstrate still_retract "$retractions" 110000 --task retract
 demonstrate moving_retract "$retractions" 210000 --task retract --eye moving
 episodes=("$work/still" "$work/moving" "$work/still_retract" "$work/moving_retract")
@@ -31,5 +31,5 @@ vla cache --checkpoint "$work/seeing" --episodes "${episodes[@]}" --out "$work/c
 [ -e "$work/run.done" ] || { vla train --config nano "init=$work/seeing" "out=$work/run" "data.cache=$work/cache" \
   "data.episodes=[$(IFS=,; echo "${episodes[*]}")]" $(resume "$work/run") && touch "$work/run.done"; }
 for task in still moving; do
-  vla eval --checkpoint "$work/run/best" --seeds 1000-1199 --task "$task" --jobs "$jobs" --json "$work/eval_$task.json"
+  vla eval --checkpoint "$work/run/best" --seeds 1000-1049 --task "$task" --jobs "$jobs" --json "$work/eval_$task.json"
 done

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,11 +12,13 @@ from vla_cli.examples.run import Batch, check, generate, summary
 from vla_cli.main import main
 from vla_core.errors import VlaError
 from vla_core.rotation import relative_rotvec
+from vla_core.timebase import NS
 from vla_data.bag_reader import open_bag
 from vla_data.quality.check import check_episode
 from vla_data.samples.reader import SampleReader
 from vla_sim.expert import HOLD_ABOVE_TISSUE_M
 from vla_sim.lab import PHYSICS_STEP_S
+from vla_sim.scripted import Goal
 from vla_sim.shared import COLUMNS, WIDTH
 from vla_training.simulation.judge import HOLD_S, Judge
 
@@ -162,6 +165,25 @@ def test_robot_holds_still_when_that_is_the_task(tmp_path):
         poses = [m.pose.position for _, _, m in bag.messages(['/robot/tcp_pose'])]
     path = np.array([[p.x, p.y, p.z] for p in poses])
     assert np.ptp(path, axis=0).max() < 1e-4
+
+
+def test_an_insertion_that_lingers_shows_how_the_needle_is_held():
+    from vla_cli.examples.headless import HeadlessEpisode
+
+    episode = HeadlessEpisode.__new__(HeadlessEpisode)
+    episode._goal, episode._held_ns = Goal.INSERT, None
+    episode._options = EpisodeOptions(linger=2.0)
+    episode._devices = SimpleNamespace(now_ns=10 * NS)
+    episode._judge = Judge(0.018)
+    assert not episode._done() and episode._outcome() == 'failure'
+    for _ in range(round(HOLD_S / PHYSICS_STEP_S)):
+        episode._judge.look(state())
+    assert not episode._done() and episode._outcome() == 'success'
+    episode._judge.look(state(depth_error_m=0.001))  # pushed off: it has succeeded all the same
+    episode._devices.now_ns = 12 * NS
+    assert episode._done() and episode._outcome() == 'success'
+    episode._judge.look(state(force_n=0.5, flags=0))
+    assert episode._outcome() == 'failure', 'the rim was touched'
 
 
 def test_a_retraction_begins_inside_the_eye_and_ends_at_rest_outside(tmp_path):

@@ -19,7 +19,7 @@ from vla_sim.tissue import BORE_RADIUS_M
 Array = NDArray[np.float64]
 
 _FREE_M = 0.010  # this far in front of the opening a push has its full size
-_INSIDE_M = 0.10 * BORE_RADIUS_M  # sideways push inside the bore
+_INSIDE_M = 0.20 * BORE_RADIUS_M  # sideways push inside the bore
 
 
 @dataclass(frozen=True)

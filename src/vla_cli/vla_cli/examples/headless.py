@@ -82,6 +82,7 @@ class HeadlessEpisode:
         self._topics = {topic.name: topic for topic in manifest.topics}
         self._folder, self._common = path, common
         self._preparing = self._retracted = False
+        self._held_ns: int | None = None  # when the insertion had succeeded
 
     def _make_path(self, contract: Contract) -> CommandPath:
         gate = SafetyGate(SafetyLimits(), kin.Meca500(), SLOT_NS / NS)
@@ -148,13 +149,20 @@ class HeadlessEpisode:
 
     def _done(self) -> bool:
         if self._goal is Goal.INSERT:
-            return self._judge.held
+            if self._held_ns is None and self._judge.held:
+                self._held_ns = self._devices.now_ns
+            return self._held_ns is not None and (
+                self._devices.now_ns >= self._held_ns + s_to_ns(self._options.linger)
+            )
         return self._goal is Goal.RETRACT and self._retracted
 
     def _outcome(self) -> str:
         if self._goal is Goal.RETRACT:
             return 'success' if self._retracted else 'failure'
-        return self._judge.outcome if self._goal is Goal.INSERT else ''
+        if self._goal is not Goal.INSERT:
+            return ''
+        good = self._held_ns is not None and not self._judge.spoilt
+        return 'success' if good else 'failure'
 
     def _announce(self) -> None:
         """Name the topics; the task comes first, as the recorder repeats latched messages."""

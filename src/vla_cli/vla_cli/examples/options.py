@@ -21,6 +21,7 @@ class EpisodeOptions:
     camera_rate: float = 5.0  # triggers a second
     seconds: float | None = None  # end after this; None: LIMIT_S
     eye: str = 'still'  # or moving, see vla_sim.eye_motion
+    linger: float = 0.0  # s; an insertion goes on so long after it has succeeded
 
     @property
     def limit_s(self) -> float:

@@ -17,7 +17,7 @@ from vla_cli.examples.options import EpisodeOptions, TASKS
 from vla_core.errors import VlaError
 from vla_sim.eye_motion import VARIANTS
 
-HEADLESS_ONLY = ('task', 'noise', 'seconds', 'jobs', 'contract', 'calibration')
+HEADLESS_ONLY = ('task', 'noise', 'linger', 'seconds', 'jobs', 'contract', 'calibration')
 _DEFAULT = EpisodeOptions()
 _RANGES = {'width': (32, 4096), 'height': (32, 4096), 'camera_rate': (0.1, 60)}
 
@@ -39,6 +39,8 @@ def build_parser() -> Parser:
     add('--task', choices=tuple(TASKS), help='what is done (insert)')
     add('--noise', action='store_true', default=None,
         help='push the tool off its way now and then; the recorded chunks lead back')  # fmt: skip
+    add('--linger', type=positive, metavar='S',
+        help='go on so long after an insertion has succeeded (0)')  # fmt: skip
     add('--seconds', type=positive, metavar='S', help='longest length of an episode')
     add('--jobs', type=int, metavar='N', help='processes (1)')
     add('--contract', type=Path, metavar='FILE', help='contract (the installed one)')
@@ -80,7 +82,7 @@ def _headless(args) -> int:
 
     options = EpisodeOptions(
         args.seed, args.task or 'insert', bool(args.noise), args.width, args.height,
-        args.camera_rate, args.seconds, args.eye,
+        args.camera_rate, args.seconds, args.eye, args.linger or 0.0,
     )  # fmt: skip
     contract = args.contract or workspace.shipped('config/contract/insertion.yaml')
     manifest = workspace.shipped('config/recorder/manifest.yaml')

@@ -55,9 +55,14 @@ class Judge:
         return self._held_s >= HOLD_S - PHYSICS_STEP_S / 2
 
     @property
+    def spoilt(self) -> bool:
+        """The rim was touched, or the tissue punctured."""
+        return self.rim_contact or self.punctured
+
+    @property
     def outcome(self) -> str:
         """'success' or 'failure'."""
-        return 'success' if self.held and not (self.rim_contact or self.punctured) else 'failure'
+        return 'success' if self.held and not self.spoilt else 'failure'
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for the episode's info."""
