@@ -60,11 +60,11 @@ def test_keypoints_lie_on_the_coloured_marks_of_the_pad(source):
     seen = dict.fromkeys(hits, 0)
     for pictures, labels in source.sets(100, 12):
         for point, colour in colours.items():
-            x, y = labels.keypoints[4, point]  # the tool's camera sees the pad from above
-            column, row = round(112 + 56 * x), round(56 + 56 * y)
+            x, y = labels.keypoints[3, point]  # this camera sees the pad from above
+            column, row = round(112 + 63 * x), round(56 + 56 * y)
             if not (4 < column < 219 and 4 < row < 107):
                 continue
-            patch = pictures[4, row - 1 : row + 2, column - 1 : column + 2].reshape(-1, 3)
+            patch = pictures[3, row - 1 : row + 2, column - 1 : column + 2].reshape(-1, 3)
             seen[point] += 1
             hits[point] += int(np.argmax(patch.mean(0)) == int(np.argmax(colour)))
     assert all(count >= 4 for count in seen.values())

@@ -155,14 +155,14 @@ def test_batches_hold_the_pictures_of_the_set_that_the_age_asks_for(
     options = DataOptions(labels='robot', ages=FixedAges(0.2, 0.3))
     data = PictureDataset([path], cache, contract, options)
     batch = data.batch(np.arange(len(data)), np.random.default_rng(0))
-    assert batch.images.shape == (len(data), 5, 16, 32, 3) and set(batch.tasks) == {TASK}
+    assert batch.images.shape == (len(data), 1, 5, 16, 32, 3) and set(batch.tasks) == {TASK}
     from vla_core.timebase import NS
     from vla_data.synthetic import START_NS
 
     for row in range(10, len(data)):
         captured = data.tick_ns[row] - round(float(batch.inputs.image_age_s[row, 0]) * NS)
         number = round((captured - START_NS) / (NS / 5))
-        shown = batch.images[row].float().mean((1, 2, 3)).numpy()
+        shown = batch.images[row, 0].float().mean((1, 2, 3)).numpy()
         np.testing.assert_allclose(
             shown, [10 + 7 * ((number + view) % 15) for view in range(5)], atol=2
         )
