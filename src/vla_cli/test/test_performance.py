@@ -82,6 +82,19 @@ def test_it_waits_for_a_robot_that_is_not_there():
         wait_for(lambda: 'recover' in link.calls)
 
 
+def test_a_context_that_ctrl_c_has_ended_ends_it_without_a_traceback():
+    from rclpy.impl.implementation_singleton import rclpy_implementation
+
+    class DyingLink(FakeLink):
+        def execute(self, instruction, timeout_s, stop):
+            raise rclpy_implementation.RCLError("rcl node's context is invalid")
+
+    link = DyingLink()
+    with Performance(lambda: link) as performance:
+        wait_for(lambda: performance.note() == 'ended')
+    assert link.closed.is_set()
+
+
 @pytest.mark.parametrize('reason', ['sensor_age', 'force_limit'])
 def test_stop_of_a_busy_machine_or_a_needle_that_struck_is_reset_after_a_pause(reason):
     link = FakeLink()

@@ -11,6 +11,7 @@ import threading
 from typing import TypeVar
 
 from rclpy.executors import ExternalShutdownException, ShutdownException
+from rclpy.impl.implementation_singleton import rclpy_implementation
 
 from vla_cli.operator.link import OperatorLink
 from vla_cli.operator.records import GoalEnd
@@ -55,6 +56,10 @@ class Performance:
                 self._perform(link)
         except (ExternalShutdownException, ShutdownException):
             self._note = 'ended'  # Ctrl-C ends every ROS context of the process
+        except rclpy_implementation.RCLError as error:
+            if 'context is invalid' not in str(error):
+                raise
+            self._note = 'ended'  # the same, noticed by a call in between
 
     def _perform(self, link: OperatorLink) -> None:
         self._until_done(lambda: self._recover(link), link)
