@@ -10,6 +10,7 @@ from pathlib import Path
 import shutil
 import subprocess
 import sys
+from typing import Any
 
 from vla_cli import workspace
 from vla_cli.arguments import say
@@ -43,21 +44,24 @@ def ensure_checkpoint(root: Path) -> Path:
 
 def is_trained(folder: Path) -> bool:
     """Say whether a checkpoint claims to be trained; False where it cannot be read."""
-    try:
-        return json.loads((folder / 'policy.json').read_text()).get('trained') is True
-    except (OSError, ValueError, AttributeError):
-        return False
+    return _policy(folder).get('trained') is True
 
 
 def fits(folder: Path) -> bool:
     """Say whether the folder holds a complete checkpoint for this code and contract."""
-    try:
-        policy = json.loads((folder / 'policy.json').read_text())
-    except (OSError, ValueError):
-        return False
+    policy = _policy(folder)
     wanted = {
         'format': POLICY_FORMAT,
         'contract_hash': load_contract(workspace.default_contract()).hash,
     }
     same = all(policy.get(key) == value for key, value in wanted.items())
     return same and (folder / 'manifest.json').is_file()
+
+
+def _policy(folder: Path) -> dict[str, Any]:
+    """What policy.json says; nothing where it cannot be read."""
+    try:
+        policy = json.loads((folder / 'policy.json').read_text())
+    except (OSError, ValueError):
+        return {}
+    return policy if isinstance(policy, dict) else {}

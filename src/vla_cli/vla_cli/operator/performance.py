@@ -13,13 +13,12 @@ from typing import TypeVar
 from rclpy.executors import ExternalShutdownException, ShutdownException
 from rclpy.impl.implementation_singleton import rclpy_implementation
 
+from vla_cli.examples.options import INSERT, RETRACT
 from vla_cli.operator.link import OperatorLink
 from vla_cli.operator.records import GoalEnd
 from vla_core.errors import VlaError
 
 T = TypeVar('T')
-INSERT = 'insert the needle into the trocar'
-RETRACT = 'retract the needle'
 RETRY_S = 1.0
 PAUSE_S = 1.0  # between two goals, so that a person sees the end of one
 RESET_AFTER_S = 3.0
