@@ -46,7 +46,8 @@ FEW_LAYERS = {
 
 def pair(architecture=build.NANO, pixels=build.NANO_PIXELS, dtype=torch.float32):
     """Backbone and plain forward on the same random weights."""
-    tokenizer, processor = build.build_tokenizer(), build.build_image_processor(pixels)
+    tokenizer = build.build_tokenizer()
+    processor = build.build_image_processor(pixels, architecture)
     model = build.random_model(build.build_config(architecture, tokenizer), 3, dtype=dtype)
     with torch.no_grad():  # initial biases and norms hide mistakes: 0 and 1
         generator = torch.Generator().manual_seed(4)
@@ -92,7 +93,9 @@ def test_fast_forward_is_exact_on_the_same_pixels(nano_pair, pictures, sizes):
     inputs = plain.inputs(images, TASK)
     plan = backbone.make_plan(tuple(sizes), TASK)
     tokens = [view.grid.tokens * 4 for view in plan.layout.views]
-    views = inputs['pixel_values'].reshape(-1, 3, 2, 14 * 14)[:, :, 0].split(tokens)
+    views = (
+        inputs['pixel_values'].reshape(-1, 3, 2, backbone.rules.patch**2)[:, :, 0].split(tokens)
+    )
     patches = [
         torch.cat([views[index] for index in indices]).flatten(1)[group.vision.to_window]
         for indices, group in zip(plan.groups, plan.extra.groups)
@@ -128,7 +131,7 @@ def test_processor_pixels_are_met_within_one_grey_value(nano_pair, pictures):
     ours = preprocess(
         batches(plan, images)[0], group.grid, 2, group.order, backbone._normalise, torch.float32
     )
-    theirs = plain.inputs(images, TASK)['pixel_values'].reshape(-1, 3, 2, 196)
+    theirs = plain.inputs(images, TASK)['pixel_values'].reshape(-1, 3, 2, backbone.rules.patch**2)
     assert torch.equal(theirs[:, :, 0], theirs[:, :, 1])
     difference = (ours - theirs[:, :, 0].flatten(1)[group.vision.to_window]).abs() * 0.27 * 255
     assert difference.max() < 1.1
@@ -159,7 +162,7 @@ def test_large_model_runs_without_ever_waiting_for_the_host():
     tokenizer = build.build_tokenizer()
     config = build.build_config(build.QWEN_3B, tokenizer)
     model = build.random_model(config, 0, 'meta', torch.bfloat16)
-    processor = build.build_image_processor(build.QWEN_3B_PIXELS)
+    processor = build.build_image_processor(build.QWEN_3B_PIXELS, build.QWEN_3B)
     backbone = Qwen25VLBackbone(model, tokenizer, image_settings(processor), keep_model=True)
     plan = backbone.make_plan(((360, 640),) * 5, TASK)
     images = torch.empty(5, 360, 640, 3, dtype=torch.uint8, device='meta')

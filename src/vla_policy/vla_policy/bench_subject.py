@@ -36,23 +36,22 @@ def make_subject(
     options: argparse.Namespace, device: torch.device, dtype: torch.dtype, mode: Mode
 ) -> Subject:
     """Load or draw the weights once, for both ways."""
-    from transformers import Qwen2_5_VLForConditionalGeneration
-
     from vla_policy.backbones import qwen2_5_vl_build as build
     from vla_policy.backbones import qwen2_5_vl_load as loading
     from vla_policy.backbones.qwen2_5_vl import Qwen25VLBackbone
+    from vla_policy.backbones.qwen2_5_vl_stemmed import causal_class
 
     preset = PRESETS[options.preset]
     if options.random_weights or (options.model is None and preset.source is None):
         tokenizer = build.build_tokenizer()
-        processor: Any = build.build_image_processor(preset.pixels)
+        processor: Any = build.build_image_processor(preset.pixels, dict(preset.architecture))
         config = build.build_config(_truncate(preset.architecture, options.layers), tokenizer)
         causal = build.random_model(config, 0, device, dtype, head=True)
     else:
         source = options.model or preset.source
         causal = (
             loading.from_pretrained(
-                lambda **more: Qwen2_5_VLForConditionalGeneration.from_pretrained(
+                lambda **more: causal_class(loading.read_config(source)).from_pretrained(
                     source, dtype=dtype, attn_implementation='sdpa', **more
                 ),
                 source,

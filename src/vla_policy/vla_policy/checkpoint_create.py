@@ -205,7 +205,7 @@ def _build_backbone(folder: Path, preset: Preset, seed: int) -> int:
         folder,
         build.random_model(config, seed),
         tokenizer,
-        build.build_image_processor(preset.pixels),
+        build.build_image_processor(preset.pixels, dict(preset.architecture)),
     )
     return config.text_config.hidden_size
 

@@ -10,7 +10,7 @@ from vla_sim import scene as sc
 from vla_training.pretrain import scenes
 from vla_training.pretrain.poses import draw_joints
 
-SIZE = scenes.RenderSize(448, 252, Grid(112, 224, 4, 8))
+SIZE = scenes.RenderSize(512, 288, Grid(128, 256, 4, 8))
 
 
 @pytest.fixture(scope='module')
@@ -87,7 +87,7 @@ def test_a_killed_shard_is_rendered_again_and_a_complete_one_is_kept(
     scenes.write_shard(tmp_path, 0, source)
     assert scenes.shard_ready(tmp_path, 0)
     images = np.load(scenes.image_path(tmp_path, 0))
-    assert images.shape == (3, 5, 112, 224, 3)
+    assert images.shape == (3, 5, 128, 256, 3)
     written = scenes.image_path(tmp_path, 0).stat().st_mtime_ns
     scenes.write_shard(tmp_path, 0, source)
     assert scenes.image_path(tmp_path, 0).stat().st_mtime_ns == written

@@ -26,7 +26,7 @@ TASK = 'insert the needle'
 def pictures(count=2):
     rng = np.random.default_rng(3)
     coarse = rng.integers(0, 255, (count, 5, 12, 16, 3), np.uint8)
-    return torch.from_numpy(coarse.repeat(14, axis=2).repeat(14, axis=3))
+    return torch.from_numpy(coarse.repeat(16, axis=2).repeat(16, axis=3))
 
 
 def adapters(folder, **options):

@@ -174,6 +174,7 @@ class Qwen25VLBackbone:
         ]
         plan = VisionPlan(
             images,
+            grid.rows * merge,
             groups,
             cos[:, None, None].to(self.device),
             sin[:, None, None].to(self.device),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from vla_policy.backbones.picture_stem import PictureStem
 from vla_policy.geometry import WindowGroup
 
 
@@ -36,7 +37,7 @@ class Layer:
 class VisionWeights:
     """The vision tower and its merger; `full` are the blocks that attend over the whole image."""
 
-    patch: torch.Tensor  # (E, 3 * patch * patch): both frames' weights added
+    patch: torch.Tensor | PictureStem  # (E, 3 * patch * patch): both frames' weights added
     layers: Sequence[Layer]
     full: frozenset[int]
     merge_norm: torch.Tensor
@@ -66,6 +67,7 @@ class VisionPlan:
     """Geometry of `images` equal images in window order; N patches in all."""
 
     images: int
+    rows: int  # of patches in an image
     groups: tuple[WindowGroup, ...]
     cos: torch.Tensor  # (N, 1, 1, head_dim) float32
     sin: torch.Tensor
@@ -86,7 +88,7 @@ class TextPlan:
 
 def vision_tower(weights: VisionWeights, patches: torch.Tensor, plan: VisionPlan) -> torch.Tensor:
     """Patches (N, 3 * patch^2) in window order to tokens (N / merge^2, D) in raster order."""
-    hidden = F.linear(patches, weights.patch)
+    hidden = _embed(weights.patch, patches, plan)
     for index, layer in enumerate(weights.layers):
         normed = _norm(hidden, layer.norm_1, weights.eps)
         qkv = F.linear(normed, layer.qkv, layer.qkv_bias).view(len(hidden), 3, weights.heads, -1)
@@ -123,6 +125,15 @@ def language_model(
         hidden = hidden + F.linear(attended.flatten(-2), layer.out, layer.out_bias)
         hidden = hidden + _mlp(_norm(hidden, layer.norm_2, weights.eps), layer)
     return _norm(hidden, weights.norm, weights.eps)
+
+
+def _embed(
+    patch: torch.Tensor | PictureStem, patches: torch.Tensor, plan: VisionPlan
+) -> torch.Tensor:
+    if isinstance(patch, torch.Tensor):
+        return F.linear(patches, patch)
+    raster = patches.index_select(0, plan.to_raster)
+    return patch(raster, plan.images, plan.rows).index_select(0, plan.to_window)
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:

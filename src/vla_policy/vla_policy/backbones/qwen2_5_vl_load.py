@@ -32,11 +32,12 @@ def load(source: str | Path, device: torch.device, dtype: torch.dtype) -> Qwen25
 
 def load_model(source: str | Path, device: torch.device, dtype: torch.dtype) -> Any:
     """Load the base model strictly; in eval mode, without gradients."""
-    from transformers import Qwen2_5_VLModel  # 100 MB of memory: only who runs the model pays
+    # 100 MB of memory: only who runs the model pays.
+    from vla_policy.backbones.qwen2_5_vl_stemmed import model_class
 
     config = read_config(source)
     model, report = from_pretrained(
-        lambda **options: Qwen2_5_VLModel.from_pretrained(
+        lambda **options: model_class(config).from_pretrained(
             source,
             config=config,
             dtype=dtype,

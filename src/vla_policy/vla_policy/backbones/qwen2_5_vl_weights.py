@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from vla_policy.backbones.picture_stem import PictureStem
 from vla_policy.backbones.qwen2_5_vl_forward import Layer, TextWeights, VisionWeights
 
 
@@ -31,10 +32,9 @@ def take_vision(visual: Any, *, free: bool) -> VisionWeights:
         )
         if free:
             mlp.to('meta')
-    conv, merger = visual.patch_embed.proj.weight, visual.merger
-    patch = conv.float().sum(2).flatten(1).to(conv.dtype)  # both frames of a still image are equal
+    merger = visual.merger
     return VisionWeights(
-        patch,
+        _embedding(visual.patch_embed),
         tuple(layers),
         frozenset(visual.config.fullatt_block_indexes),
         merger.ln_q.weight,
@@ -46,6 +46,13 @@ def take_vision(visual: Any, *, free: bool) -> VisionWeights:
         visual.config.spatial_merge_size,
         merger.ln_q.variance_epsilon,
     )
+
+
+def _embedding(embed: Any) -> torch.Tensor | PictureStem:
+    if hasattr(embed, 'stem'):
+        return embed.stem
+    conv = embed.proj.weight
+    return conv.float().sum(2).flatten(1).to(conv.dtype)  # both frames of a still image are equal
 
 
 def take_text(language: Any, *, free: bool) -> TextWeights:

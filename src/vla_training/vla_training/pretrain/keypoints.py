@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 ASPECT = 16 / 9  # of the cameras' pictures; the model may see them stretched
-_UNIT = 0.03  # half heights: an error as large costs as much as others' unit
+_UNIT = 0.015  # half heights, about a pixel: an error as large costs as much as others' unit
 Grid = tuple[int, int]  # rows and columns of tokens in a picture
 
 

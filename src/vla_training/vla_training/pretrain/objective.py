@@ -24,8 +24,8 @@ from vla_training.pretrain.labels import KEYPOINTS, POSE
 
 # An error as large as this costs as much as one of another kind. Position: a millimetre at the
 # opening, more the further away.
-_POSITION_M, _POSITION_SHARE = 0.0006, 0.04
-_AXIS, _AXIS_SHARE = 0.015, 0.1
+_POSITION_M, _POSITION_SHARE = 0.0003, 0.04
+_AXIS, _AXIS_SHARE = 0.01, 0.1
 _OUTPUT_M, _OUTPUT_AXIS = 0.01, 0.1  # one unit of the pose head
 
 

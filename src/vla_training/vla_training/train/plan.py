@@ -125,16 +125,17 @@ def read_subject(config: TrainConfig) -> Subject:
         feature_width=architecture.text_config.hidden_size, **_LEGACY_INPUTS,
     )  # fmt: skip
     expert = replace(expert, **{**preset.expert, **config.expert.given()})
-    rules = ImageRules(14, 2, *preset.pixels)
+    vision = preset.architecture['vision_config']
+    rules = ImageRules(vision['patch_size'], vision['spatial_merge_size'], *preset.pixels)
     return Subject(architecture, rules, expert, pooling, _LEGACY_VIEWS, _LEGACY_SIZE)
 
 
 def count(config: TrainConfig, subject: Subject) -> Counts:
     """Count the parameters of every part."""
-    from transformers import Qwen2_5_VLModel
+    from vla_policy.backbones.qwen2_5_vl_stemmed import model_class
 
     with torch.device('meta'):
-        model = Qwen2_5_VLModel(subject.architecture)
+        model = model_class(subject.architecture)(subject.architecture)
         pooling = _size(build_pooling(subject.pooling, subject.expert.feature_width))
     expert = _size(ActionExpert(subject.expert, untrained_statistics(subject.expert)))
     language, vision = model.language_model, _size(model.visual)
