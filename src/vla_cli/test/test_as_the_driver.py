@@ -3,16 +3,14 @@
 from dataclasses import fields
 from pathlib import Path
 
-import pytest
 import yaml
 
-from vla_cli.examples import headless
 from vla_core.arms.meca500 import TOOL_TIP_M
 from vla_core.execution.executor import ExecutorSettings
 from vla_core.safety.limits import SafetyLimits
 from vla_core.timebase import NS
-from vla_training.evaluation import episode
 from vla_training.simulation import devices
+from vla_training.simulation.command import SLOT_NS
 
 FILE = Path(__file__).resolve().parents[3] / 'launch' / 'config' / 'robot_driver.yaml'
 LIVE = yaml.safe_load(FILE.read_text())['/**/robot_driver']['ros__parameters']
@@ -36,6 +34,5 @@ def test_the_executor_splices_as_the_driver_does():
     assert settings.ensemble_decay == LIVE['ensemble_decay']
 
 
-@pytest.mark.parametrize('module', [headless, episode])
-def test_state_and_commands_have_the_pace_of_the_driver(module):
-    assert NS / module.SLOT_NS == LIVE['state_rate_hz'] == LIVE['command_rate_hz']
+def test_state_and_commands_have_the_pace_of_the_driver():
+    assert NS / SLOT_NS == LIVE['state_rate_hz'] == LIVE['command_rate_hz']

@@ -18,9 +18,11 @@ from vla_training.pretrain.labels import KEYPOINTS
 from vla_training.pretrain.objective import SeeingModel
 from vla_training.pretrain.pipeline import pretrain, RenderOptions
 from vla_training.pretrain.run import Pretraining, PretrainOptions, rate
+from vla_training.pretrain.trunk import train_trunk, TrunkOptions
 
 CONTRACT = Path(__file__).resolve().parents[3] / 'launch/config/contract/insertion.yaml'
 TASK = 'insert the needle'
+TRUNK = TrunkOptions(steps=2, batch=2)
 torch.set_num_threads(1)
 
 
@@ -189,7 +191,7 @@ def test_a_run_that_was_ended_goes_on_to_the_same_weights(nano, rendered, tmp_pa
 
     def run(name, lines, **more):
         target = tmp_path / name
-        pretrain(*given, target, RenderOptions(0, 0), options, TASK, lines.append, **more)
+        pretrain(*given, target, RenderOptions(0, 0), options, TRUNK, TASK, lines.append, **more)
         return load_trainable(target).state_dict() | load_expert(target).state_dict()
 
     whole = run('whole', [])
@@ -215,12 +217,33 @@ def test_a_run_that_was_ended_goes_on_to_the_same_weights(nano, rendered, tmp_pa
         run('other', [], resume=True)
 
 
+def test_the_trunk_learns_by_itself_from_what_a_backbone_sees_that_stays(nano, rendered):
+    model = SeeingModel(load_trainable(nano), load_expert(nano).requires_grad_(True))
+    batches, lines = SceneBatches(rendered, held_back=1), []
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    options = TrunkOptions(sets=8, steps=60, batch=8, warm_up=5)
+    train_trunk(model, batches, options, TASK, lines.append)
+    after = model.state_dict()
+    changed = {name for name, weight in after.items() if not torch.equal(weight, before[name])}
+    assert changed and all(name.startswith(('expert.trunk', 'pose_')) for name in changed)
+    seen = [line for line in lines if 'validation' in line]
+    assert 'before' in seen[0] and 'after' in seen[1]
+
+    features, _ = model.encoder(next(batches.in_order(8, 0))[0], TASK)
+    _, state, pose = next(batches.in_order(8, 0))
+    with torch.no_grad():
+        learned = model.pose_losses(features, state, pose).position
+        model.load_state_dict(before)
+        assert learned < 0.9 * model.pose_losses(features, state, pose).position
+
+
 def test_pretraining_writes_a_checkpoint_with_another_backbone_and_the_states_statistics(
     nano, rendered, tmp_path
 ):
     options = PretrainOptions(steps=2, batch=2, held_back_shards=1)
     target = tmp_path / 'seeing'
-    digest = pretrain(nano, rendered, target, RenderOptions(0, 0), options, TASK, lambda _: None)
+    render = RenderOptions(0, 0)
+    digest = pretrain(nano, rendered, target, render, options, TRUNK, TASK, lambda _: None)
     info = read_manifest(target, verify=True)
     assert info.checkpoint_hash == digest and not info.policy.trained
     before, after = (load_trainable(folder).state_dict() for folder in (nano, target))
@@ -240,12 +263,13 @@ def test_scenes_of_another_size_are_refused_by_name(nano, rendered, tmp_path):
     (tmp_path / 'scenes.json').write_text(json.dumps(note))
     options = PretrainOptions(steps=1)
     with pytest.raises(VlaError, match='another kind'):
-        pretrain(nano, tmp_path, tmp_path / 'out', RenderOptions(0, 0), options, TASK, print)
+        render = RenderOptions(0, 0)
+        pretrain(nano, tmp_path, tmp_path / 'out', render, options, TRUNK, TASK, print)
 
 
 def test_without_scenes_and_without_rendering_the_run_ends_with_a_reason(nano, tmp_path):
     with pytest.raises(VlaError, match='too few scenes'):
         pretrain(
             nano, tmp_path / 'none', tmp_path / 'out', RenderOptions(0, 0),
-            PretrainOptions(steps=1), TASK, print,
+            PretrainOptions(steps=1), TRUNK, TASK, print,
         )  # fmt: skip

@@ -18,22 +18,20 @@ from vla_cli.examples.options import EpisodeOptions, LIMIT_S, TASKS
 from vla_core.arms import meca500 as kin
 from vla_core.contract import Contract
 from vla_core.errors import VlaError
-from vla_core.execution.executor import ChunkExecutor, ExecutorSettings
+from vla_core.execution.executor import ExecutorSettings
 from vla_core.execution.values import TimedChunk
 from vla_core.freshness import Reaction
 from vla_core.rotation import euler_to_quat
-from vla_core.safety.gate import SafetyGate
-from vla_core.safety.limits import SafetyLimits
 from vla_core.safety.values import ArmState, GateState
 from vla_core.timebase import NS, s_to_ns
 from vla_data.episode import EpisodeInfo
 from vla_data.importing.messages import TASK_TOPIC, TASK_TYPE
 from vla_data.recording.manifest import Manifest
 from vla_data.recording.writer import EpisodeWriter
-from vla_drivers.command_path import CommandPath
 from vla_sim.disturbance import Disturber
 from vla_sim.scripted import Goal, ScriptedExpert, STEPS
 from vla_training.simulation import devices as sim
+from vla_training.simulation.command import command_path, SLOT_NS
 from vla_training.simulation.judge import Judge
 
 EPOCH_NS = 1_750_000_000 * NS
@@ -41,7 +39,6 @@ SEED_NS = 120 * NS  # between the episodes of two seeds
 SEEDS = 1_000_000
 WARM_UP_NS = NS // 2  # devices run and the gate is enabled before the recording begins
 ENABLE_NS = 3 * NS // 10
-SLOT_NS = NS // 50  # robot state and command, as launch/config/robot_driver.yaml
 PUBLISHED_NS = 20 * sim.MS  # a chunk's tick to its publication
 STATUS_NS = NS
 COMMAND_STATUS_NS = NS // 10
@@ -71,7 +68,8 @@ class HeadlessEpisode:
         generator = np.random.default_rng([options.seed, 0xD157])
         self._disturber = Disturber(generator) if options.noise else None
         self._changed = False
-        self._path = self._make_path(contract)
+        settings = ExecutorSettings(period_ns=contract.action.period_ns)
+        self._path = command_path(self._devices, settings, self._note_change)
         self._queue: list[tuple[int, int, str, bytes]] = []  # what is still on its way
         self._order = itertools.count()
         self._pending: list[tuple[int, TimedChunk]] = []  # chunks before their publication
@@ -83,14 +81,6 @@ class HeadlessEpisode:
         self._folder, self._common = path, common
         self._preparing = self._retracted = False
         self._held_ns: int | None = None  # when the insertion had succeeded
-
-    def _make_path(self, contract: Contract) -> CommandPath:
-        gate = SafetyGate(SafetyLimits(), kin.Meca500(), SLOT_NS / NS)
-        executor = ChunkExecutor(ExecutorSettings(period_ns=contract.action.period_ns))
-        return CommandPath(
-            gate, executor, self._devices.robot, SLOT_NS / NS, self._note_change,
-            lambda: self._devices.now_ns,
-        )  # fmt: skip
 
     def _note_change(self) -> None:
         self._changed = True
@@ -149,8 +139,6 @@ class HeadlessEpisode:
 
     def _done(self) -> bool:
         if self._goal is Goal.INSERT:
-            if self._held_ns is None and self._judge.held:
-                self._held_ns = self._devices.now_ns
             return self._held_ns is not None and (
                 self._devices.now_ns >= self._held_ns + s_to_ns(self._options.linger)
             )
@@ -204,6 +192,8 @@ class HeadlessEpisode:
         since_ns = devices.now_ns - devices.start_ns
         if since_ns > WARM_UP_NS:
             self._judge.look(devices.state)
+        if self._held_ns is None and self._judge.held:
+            self._held_ns = devices.now_ns
         self._sense()
         if self._preparing:
             devices.skip_pictures()

@@ -26,7 +26,11 @@ def add_arguments(parser: Parser) -> None:
         '--jobs', type=int, default=1, metavar='N',
         help='rendering processes; 0: use what is there (%(default)s)',
     )  # fmt: skip
-    parser.add_argument('--steps', type=int, default=3800, metavar='N', help='(%(default)s)')
+    parser.add_argument('--steps', type=int, default=4000, metavar='N', help='(%(default)s)')
+    parser.add_argument(
+        '--trunk-steps', type=int, default=2000, metavar='N',
+        help='of the expert\'s trunk by itself, afterwards; 0: none (%(default)s)',
+    )  # fmt: skip
     parser.add_argument('--batch', type=int, default=8, metavar='N', help='(%(default)s)')
     parser.add_argument(
         '--learning-rate', type=positive, default=1e-3, metavar='R', help='(%(default)s)'
@@ -47,6 +51,7 @@ def run(args) -> int:
 
     from vla_training.pretrain.pipeline import pretrain, RenderOptions
     from vla_training.pretrain.run import PretrainOptions
+    from vla_training.pretrain.trunk import TrunkOptions
 
     torch.set_num_threads(args.threads)
     options = PretrainOptions(
@@ -54,7 +59,8 @@ def run(args) -> int:
     )  # fmt: skip
     render = RenderOptions(args.sets, args.jobs)
     digest = pretrain(
-        args.checkpoint, args.scenes, args.out, render, options, args.task, say,
+        args.checkpoint, args.scenes, args.out, render, options,
+        TrunkOptions(steps=args.trunk_steps, seed=args.seed), args.task, say,
         resume=args.resume,
     )  # fmt: skip
     say(f'{args.out}: checkpoint {digest}')

@@ -16,15 +16,12 @@ from vla_core.arms import meca500 as kin
 from vla_core.contract import Contract
 from vla_core.errors import VlaError
 from vla_core.execution.continuation import Continuation, Prefix
-from vla_core.execution.executor import ChunkExecutor, ExecutorSettings
+from vla_core.execution.executor import ExecutorSettings
 from vla_core.execution.values import TimedChunk
 from vla_core.freshness import Reaction
 from vla_core.rotation import euler_to_quat
-from vla_core.safety.gate import SafetyGate
-from vla_core.safety.limits import SafetyLimits
 from vla_core.safety.values import ArmState, GateState
 from vla_core.timebase import NS, s_to_ns
-from vla_drivers.command_path import CommandPath
 from vla_inference.engine.input_buffers import BufferSettings, InputBuffers, Snapshot
 from vla_inference.engine.records import FeatureSet
 from vla_sim.scene import DEFAULT_RANGES
@@ -32,11 +29,11 @@ from vla_sim.shared import COLUMNS
 from vla_training.evaluation.options import EvaluationOptions, INSTRUCTION, STREAMS
 from vla_training.evaluation.policies import Policy
 from vla_training.evaluation.track import EpisodeTrack
+from vla_training.simulation.command import command_path, SLOT_NS
 from vla_training.simulation.devices import LabOptions, ROBOT_DELAY_NS, SimulatedDevices
 from vla_training.simulation.judge import Judge
 
 EPOCH_NS = 1_750_000_000 * NS
-SLOT_NS = NS // 50  # robot state and command, as launch/config/robot_driver.yaml
 WATCH_NS = NS // 5
 ENABLE_NS = NS  # by then every input has come once
 MS = NS // 1000
@@ -83,7 +80,8 @@ class Episode:
             self._contract, BufferSettings(policy.checkpoint_hash, passes=policy.passes)
         )
         self._buffers.set_task(INSTRUCTION, EPOCH_NS)
-        self._path = self._make_path()
+        settings = ExecutorSettings(options.executor, self._contract.action.period_ns)
+        self._path = command_path(self._devices, settings)
         self._track = EpisodeTrack()
         self._arriving: list = []  # datagrams of the sensor
         self._robot: list[tuple[int, ArmState]] = []  # states on their way
@@ -116,16 +114,6 @@ class Episode:
     def close(self) -> None:
         """Free the GL context."""
         self._devices.close()
-
-    def _make_path(self) -> CommandPath:
-        executor = ChunkExecutor(
-            ExecutorSettings(self._options.executor, self._contract.action.period_ns)
-        )
-        gate = SafetyGate(SafetyLimits(), kin.Meca500(), SLOT_NS / NS)
-        devices = self._devices
-        return CommandPath(
-            gate, executor, devices.robot, SLOT_NS / NS, now_ns=lambda: devices.now_ns
-        )
 
     def _step(self) -> None:
         devices = self._devices

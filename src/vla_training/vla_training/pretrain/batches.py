@@ -68,6 +68,18 @@ class SceneBatches:
                 arrays = (images, *(labels[name] for name in LABELS))
                 yield tuple(torch.from_numpy(np.array(array[part])) for array in arrays)
 
+    def in_order(self, count: int, seed: int) -> Iterator[tuple[torch.Tensor, ...]]:
+        """Batches of the first `count` sets that do not validate, relit: images, state, pose."""
+        for start in range(0, count, _VALIDATION_BATCH):
+            number, row = divmod(start, scenes.SHARD)
+            if self._held_back + number >= self.shards:
+                return
+            images, labels = self._shard(self._held_back + number)
+            part = slice(row, row + _VALIDATION_BATCH)
+            rng = np.random.default_rng([seed, 0x5EE, start])
+            lit = relight(torch.from_numpy(np.array(images[part])), rng)
+            yield lit, *(torch.from_numpy(labels[name][part]) for name in ('state', 'pose'))
+
     def _shard(self, number: int) -> Shard:
         if number not in self._opened:
             images = np.load(scenes.image_path(self._folder, number), mmap_mode='r')

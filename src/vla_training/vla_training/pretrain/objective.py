@@ -47,6 +47,16 @@ class Losses:
         return Losses(*(getattr(self, item.name).detach() for item in fields(self)))
 
 
+@dataclass(frozen=True)
+class PoseLosses:
+    """Mean losses of the trocar's pose, and each sample's errors (B,) in m and as axis vectors."""
+
+    position: torch.Tensor
+    axis: torch.Tensor
+    off_m: torch.Tensor
+    off_rad: torch.Tensor
+
+
 class SeeingModel(nn.Module):
     """Encoder, the expert's trunk, and the heads of the objective."""
 
@@ -90,17 +100,31 @@ class SeeingModel(nn.Module):
             nothing = torch.full((len(images),), torch.nan)
             return Losses(token, *[nothing[0]] * 4, token, nothing, nothing)
         features, attention = self.encoder.read(tokens, images, task)
-        guess = self._pose(seen_batch(self.expert, features, state, motion, age_s))
+        found = self.pose_losses(features, state, pose, motion, age_s)
         places = self._places(features)
+        image, look = image_loss(places, keypoints), places.new_zeros(())
+        if attention is not None:
+            look = look_loss(attention[:, :, :KEYPOINTS], keypoints, self.grid(images))
+        total = found.position + found.axis + image + look + token
+        return Losses(
+            total, found.position, found.axis, image, look, token, found.off_m, found.off_rad
+        )
+
+    def pose_losses(
+        self,
+        features: torch.Tensor,
+        state: torch.Tensor,
+        pose: torch.Tensor,
+        motion: torch.Tensor | None = None,
+        age_s: torch.Tensor | None = None,
+    ) -> PoseLosses:
+        """Compare what the trunk makes of features (B, T, D) with pose (B, 6)."""
+        guess = self._pose(seen_batch(self.expert, features, state, motion, age_s))
         off_m = (guess[:, :3] - pose[:, :3]).norm(dim=1)
         off_axis = (guess[:, 3:] - pose[:, 3:]).norm(dim=1)
         position = _robust(off_m / (_POSITION_M + _POSITION_SHARE * pose[:, :3].norm(dim=1)))
         axis = _robust(off_axis / (_AXIS + _AXIS_SHARE * pose[:, 3:].norm(dim=1)))
-        image, look = image_loss(places, keypoints), places.new_zeros(())
-        if attention is not None:
-            look = look_loss(attention[:, :, :KEYPOINTS], keypoints, self.grid(images))
-        total = position + axis + image + look + token
-        return Losses(total, position, axis, image, look, token, off_m, off_axis)
+        return PoseLosses(position, axis, off_m, off_axis)
 
     def grid(self, images: torch.Tensor) -> tuple[int, int]:
         """Rows and columns of tokens in a view of images (B, V, H, W, 3)."""

@@ -32,6 +32,7 @@ from vla_training.pretrain import scenes
 from vla_training.pretrain.batches import SceneBatches
 from vla_training.pretrain.objective import SeeingModel
 from vla_training.pretrain.run import Pretraining, PretrainOptions, Report
+from vla_training.pretrain.trunk import train_trunk, TrunkOptions
 from vla_training.train.state import RunState
 
 _LOOK_S = 20.0
@@ -54,6 +55,7 @@ def pretrain(
     target: Path,
     render: RenderOptions,
     options: PretrainOptions,
+    trunk: TrunkOptions,
     task: str,
     report: Report,
     *,
@@ -96,6 +98,9 @@ def pretrain(
         training.resume(run)
         report(f'{target}: goes on at step {training.step}')
     training.train(save, run)
+    if trunk.steps:
+        train_trunk(model, batches, trunk, task, report)
+        save()
     shutil.rmtree(state.folder, ignore_errors=True)
     return written[0]
 

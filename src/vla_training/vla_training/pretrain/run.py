@@ -16,6 +16,7 @@ import torch
 from vla_core.errors import VlaError
 from vla_training.pretrain.batches import SceneBatches
 from vla_training.pretrain.objective import Losses, SeeingModel
+from vla_training.pretrain.report import figures, NEAR_M
 from vla_training.train.average import Average
 from vla_training.train.state import Progress, RunState
 
@@ -23,7 +24,6 @@ Report = Callable[[str], None]
 _AVERAGING = 0.998  # a step's share in the averaged weights is one in five hundred
 _CLIP = 1.0
 _REPORT_EVERY, SAVE_EVERY = 50, 500
-_NEAR_M = 0.02
 _LEAST_RATE = 0.01
 
 
@@ -71,6 +71,7 @@ class Pretraining:
         with ThreadPoolExecutor(1, 'batches') as self._pool:
             self._coming = self._pool.submit(self._draw, self.step)
             self._run(save, run or {})
+        self._average.settle()
 
     def _run(self, save: Callable[[], None], run: dict[str, object]) -> None:
         started_s, first = time.monotonic(), self.step
@@ -95,7 +96,8 @@ class Pretraining:
         for group in self._optimizer.param_groups:
             group['lr'] = options.learning_rate * rate(self.step, options)
         batch = self._coming.result()
-        self._coming = self._pool.submit(self._draw, self.step + 1)
+        if self.step + 1 < options.steps:
+            self._coming = self._pool.submit(self._draw, self.step + 1)
         alone = self.step < options.vision_share * options.steps
         losses = self._model.losses(*batch, task=self._task, tokens_only=alone)
         if not torch.isfinite(losses.total):
@@ -133,10 +135,7 @@ def validate(model: SeeingModel, batches: SceneBatches, task: str) -> str:
         axis.append(losses.axis_error_rad.rad2deg())
         token.append(losses.token)
     off_mm, off_deg = torch.cat(off), torch.cat(axis)
-    near = torch.cat(distance) < _NEAR_M
-
-    def figures(values: torch.Tensor) -> str:
-        return ' '.join(f'{float(values.quantile(q)):.2f}' for q in (0.5, 0.9, 0.95))
+    near = torch.cat(distance) < NEAR_M
 
     return (
         f'validation (p50 p90 p95): opening near {figures(off_mm[near])} mm, everywhere '

@@ -35,6 +35,10 @@ class Average:
         for name, mean in self.values.items():
             mean.copy_(values[name])
 
+    def settle(self) -> None:
+        """Put the average in the place of the weights for good."""
+        self._put(self.values)
+
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Put the average in the place of the weights for a while."""
