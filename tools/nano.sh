@@ -6,7 +6,7 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 work="${NANO_WORK:-$root/build/nano}"
 demonstrations="${NANO_DEMONSTRATIONS:-60}" # with an eye that stands still, and as many with one that moves
 retractions="${NANO_RETRACTIONS:-14}"       # likewise
-seeing_steps="${NANO_SEEING_STEPS:-5000}"
+seeing_steps="${NANO_SEEING_STEPS:-4000}"
 jobs="$(nproc)"
 mkdir -p "$work"
 vla() { "$root/vla" "$@"; }
