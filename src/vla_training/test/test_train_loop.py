@@ -188,10 +188,11 @@ def test_the_average_follows_the_weights_at_its_pace():
     assert model.weight.item() == 1.0
 
 
-def test_the_sensor_has_its_own_rate_and_only_matrices_decay():
-    groups = parameter_groups(make_model(), OptimizerConfig())
+@pytest.mark.parametrize(('given', 'rate'), [(None, 1e-4), (2e-5, 2e-5)])
+def test_sensor_and_trunk_have_rates_of_their_own_and_only_matrices_decay(given, rate):
+    groups = parameter_groups(make_model(), OptimizerConfig(trunk_learning_rate=given))
     assert {(group['name'], group['peak']) for group in groups} == {
-        ('sensor', 5e-4), ('expert', 1e-4),
+        ('sensor', 5e-4), ('trunk', rate), ('expert', 1e-4),
     }  # fmt: skip
     for group in groups:
         decays = {weight.ndim > 1 for weight in group['params']} if group['weight_decay'] else {1}

@@ -65,6 +65,7 @@ class OptimizerConfig:
 
     learning_rate: float = 1e-4
     sensor_learning_rate: float = 5e-4
+    trunk_learning_rate: float | None = None  # of one that pretraining taught; None: as the rest
     vl_learning_rate: float = 1e-5  # LoRA or backbone, and pooling
     least_learning_rate: float = 1e-6  # at the end
     weight_decay: float = 0.01
@@ -76,6 +77,8 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         for name in ('learning_rate', 'sensor_learning_rate', 'vl_learning_rate', 'clip'):
             _require(getattr(self, name) > 0.0, name, 'above 0')
+        _require(self.trunk_learning_rate is None or self.trunk_learning_rate > 0.0,
+                 'trunk_learning_rate', 'above 0')  # fmt: skip
         _require(self.weight_decay >= 0.0, 'weight_decay', 'at least 0')
         _require(self.least_learning_rate >= 0.0, 'least_learning_rate', 'at least 0')
         _require(0.0 < self.beta2 < 1.0, 'beta2', 'between 0 and 1')

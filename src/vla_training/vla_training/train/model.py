@@ -16,7 +16,7 @@ from vla_policy.expert.expert import ActionExpert
 from vla_training.train.config import OptimizerConfig
 from vla_training.train.seam import TrainingBatch
 
-_SENSOR = 'expert.trunk.sensor.'
+_SENSOR, _TRUNK = 'expert.trunk.sensor.', 'expert.trunk.'
 
 
 class PolicyModel(nn.Module):
@@ -71,16 +71,24 @@ def parameter_groups(model: PolicyModel, config: OptimizerConfig) -> list[dict[s
     """
     rates = {
         'sensor': config.sensor_learning_rate,
+        'trunk': config.trunk_learning_rate or config.learning_rate,
         'expert': config.learning_rate,
         'vl': config.vl_learning_rate,
     }
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for name, weight in trained(model):
-        part = 'sensor' if name.startswith(_SENSOR) else name.split('.')[0]
-        key = ('vl' if part == 'encoder' else part, weight.ndim > 1 and name.endswith('weight'))
+        key = (_part(name), weight.ndim > 1 and name.endswith('weight'))
         groups.setdefault(key, []).append(weight)
     return [
         {'params': weights, 'name': part, 'peak': rates[part], 'lr': rates[part],
          'weight_decay': config.weight_decay if decays else 0.0}
         for (part, decays), weights in groups.items()
     ]  # fmt: skip
+
+
+def _part(name: str) -> str:
+    if name.startswith(_SENSOR):
+        return 'sensor'
+    if name.startswith(_TRUNK):
+        return 'trunk'
+    return 'vl' if name.startswith('encoder.') else 'expert'
