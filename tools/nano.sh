@@ -5,7 +5,6 @@ set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 work="${NANO_WORK:-$root/build/nano}"
 demonstrations="${NANO_DEMONSTRATIONS:-60}" # with an eye that stands still, and as many with one that moves
-retractions="${NANO_RETRACTIONS:-14}"       # likewise
 seeing_steps="${NANO_SEEING_STEPS:-4000}"
 jobs="$(nproc)"
 mkdir -p "$work"
@@ -21,9 +20,7 @@ demonstrate() { # folder, number, first seed, options
 # Seeds: demonstrations from 100000 on, rendered scenes from 50000000 on, evaluation from 1000 on.
 demonstrate still "$demonstrations" 100000 --linger 3
 demonstrate moving "$demonstrations" 200000 --linger 3 --eye moving
-demonstrate still_retract "$retractions" 110000 --task retract
-demonstrate moving_retract "$retractions" 210000 --task retract --eye moving
-episodes=("$work/still" "$work/moving" "$work/still_retract" "$work/moving_retract")
+episodes=("$work/still" "$work/moving")
 [ -e "$work/untrained" ] || vla checkpoint create --preset nano --out "$work/untrained" --seed 0
 [ -e "$work/seeing.done" ] || { vla pretrain --checkpoint "$work/untrained" --scenes "$work/scenes" --out "$work/seeing" --sets 30000 --jobs "$jobs" \
   --steps "$seeing_steps" --threads "$jobs" $(resume "$work/seeing.state") && touch "$work/seeing.done"; }

@@ -18,11 +18,12 @@ from vla_training.pretrain.labels import KEYPOINTS
 from vla_training.pretrain.objective import SeeingModel
 from vla_training.pretrain.pipeline import pretrain, RenderOptions
 from vla_training.pretrain.run import Pretraining, PretrainOptions, rate
+from vla_training.pretrain.sensing import SensingOptions
 from vla_training.pretrain.trunk import train_trunk, TrunkOptions
 
 CONTRACT = Path(__file__).resolve().parents[3] / 'launch/config/contract/insertion.yaml'
 TASK = 'insert the needle'
-TRUNK = TrunkOptions(steps=2, batch=2)
+STAGES = TrunkOptions(steps=2, batch=2), SensingOptions(steps=2, batch=2)
 torch.set_num_threads(1)
 
 
@@ -191,7 +192,7 @@ def test_a_run_that_was_ended_goes_on_to_the_same_weights(nano, rendered, tmp_pa
 
     def run(name, lines, **more):
         target = tmp_path / name
-        pretrain(*given, target, RenderOptions(0, 0), options, TRUNK, TASK, lines.append, **more)
+        pretrain(*given, target, RenderOptions(0, 0), options, *STAGES, TASK, lines.append, **more)
         return load_trainable(target).state_dict() | load_expert(target).state_dict()
 
     whole = run('whole', [])
@@ -243,7 +244,7 @@ def test_pretraining_writes_a_checkpoint_with_another_backbone_and_the_states_st
     options = PretrainOptions(steps=2, batch=2, held_back_shards=1)
     target = tmp_path / 'seeing'
     render = RenderOptions(0, 0)
-    digest = pretrain(nano, rendered, target, render, options, TRUNK, TASK, lambda _: None)
+    digest = pretrain(nano, rendered, target, render, options, *STAGES, TASK, lambda _: None)
     info = read_manifest(target, verify=True)
     assert info.checkpoint_hash == digest and not info.policy.trained
     before, after = (load_trainable(folder).state_dict() for folder in (nano, target))
@@ -264,12 +265,12 @@ def test_scenes_of_another_size_are_refused_by_name(nano, rendered, tmp_path):
     options = PretrainOptions(steps=1)
     with pytest.raises(VlaError, match='another kind'):
         render = RenderOptions(0, 0)
-        pretrain(nano, tmp_path, tmp_path / 'out', render, options, TRUNK, TASK, print)
+        pretrain(nano, tmp_path, tmp_path / 'out', render, options, *STAGES, TASK, print)
 
 
 def test_without_scenes_and_without_rendering_the_run_ends_with_a_reason(nano, tmp_path):
     with pytest.raises(VlaError, match='too few scenes'):
         pretrain(
             nano, tmp_path / 'none', tmp_path / 'out', RenderOptions(0, 0),
-            PretrainOptions(steps=1), TRUNK, TASK, print,
+            PretrainOptions(steps=1), *STAGES, TASK, print,
         )  # fmt: skip

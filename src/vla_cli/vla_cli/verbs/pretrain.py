@@ -31,6 +31,10 @@ def add_arguments(parser: Parser) -> None:
         '--trunk-steps', type=int, default=2000, metavar='N',
         help='of the expert\'s trunk by itself, afterwards; 0: none (%(default)s)',
     )  # fmt: skip
+    parser.add_argument(
+        '--sensing-steps', type=int, default=1500, metavar='N',
+        help='of the sensor encoder by itself; 0: none (%(default)s)',
+    )  # fmt: skip
     parser.add_argument('--batch', type=int, default=8, metavar='N', help='(%(default)s)')
     parser.add_argument(
         '--learning-rate', type=positive, default=1e-3, metavar='R', help='(%(default)s)'
@@ -51,6 +55,7 @@ def run(args) -> int:
 
     from vla_training.pretrain.pipeline import pretrain, RenderOptions
     from vla_training.pretrain.run import PretrainOptions
+    from vla_training.pretrain.sensing import SensingOptions
     from vla_training.pretrain.trunk import TrunkOptions
 
     torch.set_num_threads(args.threads)
@@ -60,7 +65,8 @@ def run(args) -> int:
     render = RenderOptions(args.sets, args.jobs)
     digest = pretrain(
         args.checkpoint, args.scenes, args.out, render, options,
-        TrunkOptions(steps=args.trunk_steps, seed=args.seed), args.task, say,
+        TrunkOptions(steps=args.trunk_steps, seed=args.seed),
+        SensingOptions(steps=args.sensing_steps, seed=args.seed), args.task, say,
         resume=args.resume,
     )  # fmt: skip
     say(f'{args.out}: checkpoint {digest}')

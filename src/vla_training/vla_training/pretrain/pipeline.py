@@ -32,6 +32,7 @@ from vla_training.pretrain import scenes
 from vla_training.pretrain.batches import SceneBatches
 from vla_training.pretrain.objective import SeeingModel
 from vla_training.pretrain.run import Pretraining, PretrainOptions, Report
+from vla_training.pretrain.sensing import SensingOptions, train_sensing, window_statistics
 from vla_training.pretrain.trunk import train_trunk, TrunkOptions
 from vla_training.train.state import RunState
 
@@ -56,6 +57,7 @@ def pretrain(
     render: RenderOptions,
     options: PretrainOptions,
     trunk: TrunkOptions,
+    sensing: SensingOptions,
     task: str,
     report: Report,
     *,
@@ -78,7 +80,7 @@ def pretrain(
     batches = SceneBatches(scene_folder, options.held_back_shards)
     if not batches.ready:
         raise VlaError(f'{scene_folder} holds too few scenes to learn from: use a larger --sets')
-    statistics = _statistics(info, batches)
+    statistics = _statistics(info, batches, sensing.seed)
     expert = ActionExpert(info.policy.expert, statistics)
     expert.load_state_dict(load_expert(source).state_dict())
     with torch.random.fork_rng(devices=[]):
@@ -100,7 +102,9 @@ def pretrain(
     training.train(save, run)
     if trunk.steps:
         train_trunk(model, batches, trunk, task, report)
-        save()
+    if sensing.steps:
+        train_sensing(expert, sensing, report)
+    save()
     shutil.rmtree(state.folder, ignore_errors=True)
     return written[0]
 
@@ -176,11 +180,12 @@ def _render(folder: Path, size: scenes.RenderSize, shards: list[int]) -> None:
     source.close()
 
 
-def _statistics(info: Manifest, batches: SceneBatches) -> Mapping[str, Statistics]:
-    """Those of the checkpoint, with the scenes' states."""
+def _statistics(info: Manifest, batches: SceneBatches, seed: int) -> Mapping[str, Statistics]:
+    """Those of the checkpoint, with the scenes' states and the simulated sensor's windows."""
     widths = ActionExpert.statistics_widths(info.policy.expert)
     statistics = dict(load_normalization(info.folder / NORMALIZATION, widths))
     states = batches.states()
     spread = np.maximum(states.std(0), _LEAST_STD)
     statistics['state'] = Statistics('mean_std', states.mean(0), spread)
+    statistics['sensor'] = window_statistics(info.policy.expert.samples, seed)
     return statistics

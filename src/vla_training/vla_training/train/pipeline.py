@@ -132,13 +132,13 @@ def _take_weights(expert: ActionExpert, info: Manifest) -> None:
 def _statistics(config: TrainConfig, info: Manifest, data: Datasets) -> dict[str, Statistics]:
     """Those of the training episodes; weights that are kept keep the ones they learned with.
 
-    A backbone that was taught to see knows states, and neither sensor nor actions.
+    What pretraining taught knows states and the sensor, and no actions.
     """
     if not config.expert_weights:
         return data.train.statistics()
     widths = ActionExpert.statistics_widths(info.policy.expert)
     known = load_normalization(info.folder / NORMALIZATION, widths)
-    return known if info.policy.trained else data.train.statistics() | {'state': known['state']}
+    return known if info.policy.trained else known | {'action': data.train.statistics()['action']}
 
 
 def _run(
