@@ -173,13 +173,14 @@ def test_an_insertion_that_lingers_shows_how_the_needle_is_held():
     episode = HeadlessEpisode.__new__(HeadlessEpisode)
     episode._goal, episode._held_ns = Goal.INSERT, None
     episode._options = EpisodeOptions(linger=2.0)
-    episode._devices = SimpleNamespace(now_ns=10 * NS)
+    episode._devices = SimpleNamespace(now_ns=10 * NS, state=state())
     episode._judge = Judge(0.018)
     assert not episode._done() and episode._outcome() == 'failure'
     for _ in range(round(HOLD_S / PHYSICS_STEP_S)):
-        episode._judge.look(state())
+        episode._look()
     assert not episode._done() and episode._outcome() == 'success'
-    episode._judge.look(state(depth_error_m=0.001))  # pushed off: it has succeeded all the same
+    episode._devices.state = state(depth_error_m=0.001)  # pushed off, yet it succeeded
+    episode._look()
     episode._devices.now_ns = 12 * NS
     assert episode._done() and episode._outcome() == 'success'
     episode._judge.look(state(force_n=0.5, flags=0))

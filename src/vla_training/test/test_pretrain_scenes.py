@@ -61,8 +61,8 @@ def test_keypoints_lie_on_the_coloured_marks_of_the_pad(source):
     for pictures, labels in source.sets(100, 12):
         for point, colour in colours.items():
             x, y = labels.keypoints[3, point]  # this camera sees the pad from above
-            column, row = round(112 + 63 * x), round(56 + 56 * y)
-            if not (4 < column < 219 and 4 < row < 107):
+            column, row = round(128 + 72 * x), round(64 + 64 * y)
+            if not (4 < column < 251 and 4 < row < 123):
                 continue
             patch = pictures[3, row - 1 : row + 2, column - 1 : column + 2].reshape(-1, 3)
             seen[point] += 1

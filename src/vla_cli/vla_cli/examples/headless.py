@@ -191,9 +191,7 @@ class HeadlessEpisode:
         devices.step()
         since_ns = devices.now_ns - devices.start_ns
         if since_ns > WARM_UP_NS:
-            self._judge.look(devices.state)
-        if self._held_ns is None and self._judge.held:
-            self._held_ns = devices.now_ns
+            self._look()
         self._sense()
         if self._preparing:
             devices.skip_pictures()
@@ -210,6 +208,12 @@ class HeadlessEpisode:
         if since_ns % STATUS_NS == 0:
             self._tell_status()
         self._flush(devices.now_ns)
+
+    def _look(self) -> None:
+        """Judge this instant, and note when the insertion has succeeded."""
+        self._judge.look(self._devices.state)
+        if self._held_ns is None and self._judge.held:
+            self._held_ns = self._devices.now_ns
 
     def _sense(self) -> None:
         self._arriving += self._devices.samples()

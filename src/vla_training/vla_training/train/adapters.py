@@ -81,7 +81,7 @@ class AdapterEncoder(nn.Module):
 
     @torch.no_grad()
     def _merged_model(self) -> nn.Module:
-        from transformers import Qwen2_5_VLModel
+        from vla_policy.backbones.qwen2_5_vl_stemmed import model_class
 
         weights = {}
         for name, module in self.model.named_modules():
@@ -93,7 +93,7 @@ class AdapterEncoder(nn.Module):
             if _ADAPTER not in name:
                 weights.setdefault(name.replace(_BASE, '.'), weight)
         with torch.device('meta'):
-            shell = Qwen2_5_VLModel(self.model.config)
+            shell = model_class(self.model.config)(self.model.config)
         shell.load_state_dict(weights, assign=True, strict=True)
         return shell
 
