@@ -4,7 +4,7 @@ Starts the stack in the background with its logs in log/run-<time>/, and shows t
 Then it does what an operator would: recover the robot, enable the safety gate, let the task server
 insert the needle, retract it, and again. With --policy model the checkpoint moves the robot; with
 --policy scripted an expert that knows the simulator's truth does, and the model runs in its
-shadow: that is what happens with a checkpoint that is not trained. The camera views
+shadow: that is the default. The camera views
 are on the page whose address is shown. Options it does not know are passed on to `vla up`.
 """
 
@@ -16,7 +16,7 @@ import time
 from vla_cli import workspace
 from vla_cli.arguments import complain, Parser, port, positive, say
 from vla_cli.background import BackgroundStack
-from vla_cli.nano import ensure_checkpoint, is_trained
+from vla_cli.nano import ensure_checkpoint
 from vla_cli.verbs import monitor
 from vla_core.contract import load_contract
 from vla_core.errors import VlaError
@@ -35,7 +35,8 @@ def build_parser() -> Parser:
     parser.add_argument(
         '--policy',
         choices=('scripted', 'model'),
-        help='what moves the robot (model where the checkpoint is trained, else scripted)',
+        default='scripted',
+        help='what moves the robot; the shipped model inserts, but cannot retract (%(default)s)',
     )
     parser.add_argument('--checkpoint', type=Path, metavar='DIR', help='another checkpoint')
     parser.add_argument('--seconds', type=positive, metavar='S', help='end after this time')
@@ -49,8 +50,7 @@ def run_raw(argv: list[str]) -> int:
     check_up_options(rest, parser)
     refuse_real_devices(rest)
     folder = args.checkpoint or ensure_checkpoint(workspace.root())
-    policy = args.policy or ('model' if is_trained(folder) else 'scripted')
-    chosen = ('--checkpoint', str(folder), '--policy', policy, '--robot', 'mecademic')
+    chosen = ('--checkpoint', str(folder), '--policy', args.policy, '--robot', 'mecademic')
     arguments = (*chosen, *rest)
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
