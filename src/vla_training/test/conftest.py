@@ -36,6 +36,16 @@ def contract():
     )
 
 
+@pytest.fixture(scope='session')
+def nano(tmp_path_factory):
+    """An untrained nano checkpoint under the lab's contract; not to be changed."""
+    from vla_policy.checkpoint import create_checkpoint
+
+    folder = tmp_path_factory.mktemp('checkpoints') / 'nano'
+    create_checkpoint('nano', folder, 0, CONTRACT)
+    return folder
+
+
 class Told:
     def __init__(self, tokens):
         self.tokens = tokens

@@ -16,13 +16,6 @@ from vla_training.cache.identity import feature_key, identity_of, picture_digest
 PICTURES = [picture_digest(bytes([view])) for view in range(5)]
 
 
-@pytest.fixture(scope='module')
-def nano(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('checkpoint') / 'nano'
-    create_checkpoint('nano', folder, 0, CONTRACT)
-    return folder
-
-
 @pytest.mark.parametrize(
     'change',
     [

@@ -2,14 +2,13 @@
 
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from vla_core.errors import VlaError
-from vla_policy.checkpoint import create_checkpoint, load_expert, load_trainable, read_manifest
+from vla_policy.checkpoint import load_expert, load_trainable, read_manifest
 from vla_training.pretrain import pipeline, scenes
 from vla_training.pretrain import run as pretrain_run
 from vla_training.pretrain.batches import relight, SceneBatches
@@ -17,21 +16,14 @@ from vla_training.pretrain.keypoints import centres, image_loss, look_loss, toke
 from vla_training.pretrain.labels import KEYPOINTS
 from vla_training.pretrain.objective import SeeingModel
 from vla_training.pretrain.pipeline import pretrain, RenderOptions
-from vla_training.pretrain.run import Pretraining, PretrainOptions, rate
+from vla_training.pretrain.run import Pretraining, PretrainOptions
 from vla_training.pretrain.sensing import SensingOptions
+from vla_training.pretrain.stage import rate
 from vla_training.pretrain.trunk import train_trunk, TrunkOptions
 
-CONTRACT = Path(__file__).resolve().parents[3] / 'launch/config/contract/insertion.yaml'
 TASK = 'insert the needle'
 STAGES = TrunkOptions(steps=2, batch=2), SensingOptions(steps=2, batch=2)
 torch.set_num_threads(1)
-
-
-@pytest.fixture(scope='module')
-def nano(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('checkpoints') / 'nano'
-    create_checkpoint('nano', folder, 0, CONTRACT)
-    return folder
 
 
 @pytest.fixture(scope='module')
@@ -144,6 +136,14 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_advice(nano, rendered):
     training = Pretraining(model, SceneBatches(rendered, 1), options, TASK, print)
     with pytest.raises(VlaError, match='learning-rate'):
         training.train(lambda: None)
+
+
+def test_a_stage_whose_loss_is_not_finite_ends_with_advice_too(nano, rendered):
+    model = SeeingModel(load_trainable(nano), load_expert(nano).requires_grad_(True))
+    with torch.no_grad():
+        model.pose_query.fill_(math.nan)
+    with pytest.raises(VlaError, match='0 steps'):
+        train_trunk(model, SceneBatches(rendered, 1), STAGES[0], TASK, print)
 
 
 def test_a_tool_that_moved_on_is_where_its_motion_says():

@@ -1,12 +1,10 @@
 """The sensor encoder's pretraining: simulated windows, and what is learned from them."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
-from vla_policy.checkpoint import create_checkpoint, load_expert
+from vla_policy.checkpoint import load_expert
 from vla_sim.oct_signal import BIN_M, IMAGING_DEPTH_M, PROFILE_BINS
 from vla_sim.tissue import Surface
 from vla_training.pretrain.sensing import (
@@ -17,15 +15,7 @@ from vla_training.pretrain.sensing import (
 )
 from vla_training.pretrain.windows import WindowSource
 
-CONTRACT = Path(__file__).resolve().parents[3] / 'launch/config/contract/insertion.yaml'
 torch.set_num_threads(1)
-
-
-@pytest.fixture(scope='module')
-def nano(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('checkpoints') / 'nano'
-    create_checkpoint('nano', folder, 0, CONTRACT)
-    return folder
 
 
 @pytest.fixture(scope='module')

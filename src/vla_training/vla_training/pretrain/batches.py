@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import torch
 
 from vla_training.pretrain import scenes
-from vla_training.pretrain.moved import move_on
+from vla_training.pretrain.moved import move_each
 
 LABELS = ('state', 'pose', 'keypoints')
 _VALIDATION_BATCH = 40
@@ -50,13 +50,9 @@ class SceneBatches:
                       int(rng.integers(scenes.SHARD)))
             for _ in range(count)
         ]  # fmt: skip
-        images, *_, keypoints = (torch.from_numpy(np.stack(part)) for part in zip(*rows))
-        after = [move_on(state, pose, rng) for _, state, pose, _ in rows]
-        state, pose, motion = (
-            torch.from_numpy(np.stack([getattr(row, name) for row in after]))
-            for name in ('state', 'pose', 'motion')
-        )
-        age_s = torch.tensor([row.age_s for row in after])
+        images, states, poses, keypoints = zip(*rows)
+        state, pose, motion, age_s = map(torch.from_numpy, move_each(states, poses, rng))
+        images, keypoints = (torch.from_numpy(np.stack(part)) for part in (images, keypoints))
         return relight(images, rng), state, pose, keypoints, motion, age_s
 
     def validation(self) -> Iterator[tuple[torch.Tensor, ...]]:

@@ -5,6 +5,7 @@ taken; the expert is told how the tool has moved since. With rendered scenes bot
 trunk learns to put them together before it sees a demonstration. Deliberately pure geometry.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +44,16 @@ def move_on(
         return _moved(state, pose, motion, age_s)
     except kin.UnreachableError:
         return Moved(state, pose, np.zeros(6, np.float32), age_s)
+
+
+def move_each(
+    states: Iterable[NDArray[np.float32]], poses: Iterable[NDArray[np.float32]],
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.float32], ...]:  # fmt: skip
+    """Move the tool of each sample: state (B, 12), pose (B, 6), motion (B, 6), age_s (B,)."""
+    after = [move_on(state, pose, rng) for state, pose in zip(states, poses)]
+    names = ('state', 'pose', 'motion', 'age_s')
+    return tuple(np.array([getattr(row, name) for row in after], np.float32) for name in names)
 
 
 def _moved(state: NDArray, pose: NDArray, motion: Array, age_s: float) -> Moved:

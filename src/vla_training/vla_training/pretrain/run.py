@@ -7,38 +7,37 @@ train; larger ones come pretrained.
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-import math
 import time
 
 import numpy as np
 import torch
 
-from vla_core.errors import VlaError
 from vla_training.pretrain.batches import SceneBatches
 from vla_training.pretrain.objective import Losses, SeeingModel
-from vla_training.pretrain.report import figures, NEAR_M
+from vla_training.pretrain.report import pose_errors
+from vla_training.pretrain.stage import Descent, StageOptions
 from vla_training.train.average import Average
 from vla_training.train.state import Progress, RunState
 
 Report = Callable[[str], None]
 _AVERAGING = 0.998  # a step's share in the averaged weights is one in five hundred
-_CLIP = 1.0
 _REPORT_EVERY, SAVE_EVERY = 50, 500
-_LEAST_RATE = 0.01
 
 
 @dataclass(frozen=True)
-class PretrainOptions:
+class PretrainOptions(StageOptions):
     """How long and how fast."""
 
     steps: int = 4000
     batch: int = 8
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.03
     warm_up: int = 150
     vision_share: float = 0.35  # of the steps: first the vision tower by itself, at half the cost
     held_back_shards: int = 2
-    seed: int = 0
+
+    @property
+    def full_rate_steps(self) -> float:
+        """Those of the vision tower by itself."""
+        return self.vision_share * self.steps
 
 
 class Pretraining:
@@ -51,10 +50,7 @@ class Pretraining:
         """`model` is trained in place; `state` None: nothing is kept to resume from."""
         self._model, self._batches, self._options = model, batches, options
         self._task, self._report, self._state = task, report, state
-        self._weights = [weight for weight in model.parameters() if weight.requires_grad]
-        self._optimizer = torch.optim.AdamW(
-            self._weights, options.learning_rate, (0.9, 0.98), weight_decay=options.weight_decay
-        )
+        self._descent = Descent(model.parameters(), options)
         self._average = Average(model, _AVERAGING)
         self._kept: list[Losses] = []
         self._coming: Future[tuple[torch.Tensor, ...]]
@@ -63,7 +59,7 @@ class Pretraining:
     def resume(self, run: dict[str, object]) -> None:
         """Go on at the newest state of the same run. VlaError where there is none."""
         assert self._state is not None
-        given = (self._model, self._average, self._optimizer, self._identity(run))
+        given = (self._model, self._average, self._descent.optimizer, self._identity(run))
         self.step = self._state.load(*given).step
 
     def train(self, save: Callable[[], None], run: dict[str, object] | None = None) -> None:
@@ -93,19 +89,12 @@ class Pretraining:
 
     def _one_step(self) -> Losses:
         options = self._options
-        for group in self._optimizer.param_groups:
-            group['lr'] = options.learning_rate * rate(self.step, options)
         batch = self._coming.result()
         if self.step + 1 < options.steps:
             self._coming = self._pool.submit(self._draw, self.step + 1)
-        alone = self.step < options.vision_share * options.steps
+        alone = self.step < options.full_rate_steps
         losses = self._model.losses(*batch, task=self._task, tokens_only=alone)
-        if not torch.isfinite(losses.total):
-            raise VlaError('the loss is not finite any more: use a smaller --learning-rate')
-        self._optimizer.zero_grad(set_to_none=True)
-        losses.total.backward()
-        torch.nn.utils.clip_grad_norm_(self._weights, _CLIP)
-        self._optimizer.step()
+        self._descent.step(self.step, losses.total, 'use a smaller --learning-rate')
         return losses.detach()
 
     def _draw(self, step: int) -> tuple[torch.Tensor, ...]:
@@ -116,7 +105,7 @@ class Pretraining:
     def _save_state(self, run: dict[str, object]) -> None:
         if self._state is not None:
             self._state.save(
-                Progress(self.step), self._model, self._average, self._optimizer,
+                Progress(self.step), self._model, self._average, self._descent.optimizer,
                 self._identity(run),
             )  # fmt: skip
 
@@ -127,29 +116,15 @@ class Pretraining:
 @torch.no_grad()
 def validate(model: SeeingModel, batches: SceneBatches, task: str) -> str:
     """One line about the scenes held back: error of the opening near the needle and everywhere."""
-    distance, off, axis, token = [], [], [], []
+    poses, off_m, off_rad, token = [], [], [], []
     for images, state, pose, keypoints in batches.validation():
         losses = model.losses(images, state, pose, keypoints, task=task)
-        distance.append(pose[:, :3].norm(dim=1))
-        off.append(losses.position_error_m * 1e3)
-        axis.append(losses.axis_error_rad.rad2deg())
+        poses.append(pose)
+        off_m.append(losses.position_error_m)
+        off_rad.append(losses.axis_error_rad)
         token.append(losses.token)
-    off_mm, off_deg = torch.cat(off), torch.cat(axis)
-    near = torch.cat(distance) < NEAR_M
-
-    return (
-        f'validation (p50 p90 p95): opening near {figures(off_mm[near])} mm, everywhere '
-        f'{figures(off_mm)} mm; axis near {figures(off_deg[near])} deg; '
-        f'mean token loss {float(torch.stack(token).mean()):.3f}'
-    )
-
-
-def rate(step: int, options: PretrainOptions) -> float:
-    """Warm-up, full rate while the vision tower learns by itself, then half a cosine (0 to 1)."""
-    begin = options.vision_share * options.steps
-    fall = max(step - begin, 0.0) / (options.steps - begin)
-    warm = min(1.0, (step + 1) / options.warm_up)
-    return warm * (_LEAST_RATE + (1.0 - _LEAST_RATE) * 0.5 * (1.0 + math.cos(math.pi * fall)))
+    errors = pose_errors(torch.cat(poses), torch.cat(off_m), torch.cat(off_rad))
+    return f'{errors}; mean token loss {float(torch.stack(token).mean()):.3f}'
 
 
 def _line(step: int, spent_s: float, left_s: float, kept: list[Losses]) -> str:

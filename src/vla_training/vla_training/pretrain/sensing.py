@@ -6,9 +6,7 @@ What exists for training only is the head that tells. Deliberately touches no ot
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-import math
 
 import numpy as np
 import torch
@@ -21,26 +19,21 @@ from vla_policy.normalization import Statistics
 from vla_sim.tissue import Surface
 from vla_training.data.statistics import Sums
 from vla_training.pretrain.report import figures
+from vla_training.pretrain.stage import learn, StageOptions
 from vla_training.pretrain.windows import Windows, WindowSource
-from vla_training.train.average import Average
 
-_AVERAGING, _CLIP, _REPORT_EVERY = 0.995, 1.0, 250
+_AVERAGING = 0.995
 _UNIT_M = 0.0001  # an error as large costs as much as others' unit
 _HELD_BACK, _MEASURED = 512, 512  # windows
 _OTHER_SEED = 1_000_003  # sensors held back have speckle of their own
-_LEAST_RATE = 0.01
 
 
 @dataclass(frozen=True)
-class SensingOptions:
-    """How long and how fast; no steps: the encoder stays as it is."""
+class SensingOptions(StageOptions):
+    """How long and how fast."""
 
     steps: int = 1500
     batch: int = 64
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.03
-    warm_up: int = 50
-    seed: int = 0
 
 
 class SensingModel(nn.Module):
@@ -84,29 +77,12 @@ def train_sensing(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         model = SensingModel(expert)
-    weights = [*model.encoder.parameters(), *model.head.parameters()]
-    for weight in weights:
-        weight.requires_grad_(True)
-    optimizer = torch.optim.AdamW(
-        weights, options.learning_rate, (0.9, 0.98), weight_decay=options.weight_decay
-    )
-    average, source = Average(model, _AVERAGING), WindowSource(samples, options.seed)
-    with ThreadPoolExecutor(1, 'windows') as pool:
-        coming = pool.submit(_draw, source, options, 0)
-        for step in range(options.steps):
-            windows = coming.result()
-            coming = pool.submit(_draw, source, options, step + 1)
-            for group in optimizer.param_groups:
-                group['lr'] = options.learning_rate * _rate(step, options)
-            loss = model.loss(windows)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(weights, _CLIP)
-            optimizer.step()
-            average.update(step)
-            if (step + 1) % _REPORT_EVERY == 0:
-                report(f'sensing: step {step + 1}: loss {float(loss.detach()):.3f}')
-    average.settle()
+    model.requires_grad_(True)
+    source = WindowSource(samples, options.seed)
+    learn(
+        model, options, _AVERAGING, lambda step: _draw(source, options, step), model.loss,
+        lambda done, loss: report(f'sensing: step {done}: loss {loss:.3f}'),
+    )  # fmt: skip
     report(f'sensing: {_validate(model, samples, options.seed + _OTHER_SEED)}')
 
 
@@ -125,9 +101,3 @@ def _validate(model: SensingModel, samples: int, seed: int) -> str:
         f'validation: surface right {100 * float(right):.1f} %, distance off (p50 p90 p95) '
         f'{figures(1e3 * off[off.isfinite()])} mm'
     )
-
-
-def _rate(step: int, options: SensingOptions) -> float:
-    warm = min(1.0, (step + 1) / options.warm_up)
-    fall = 0.5 * (1.0 + math.cos(math.pi * step / options.steps))
-    return warm * (_LEAST_RATE + (1.0 - _LEAST_RATE) * fall)
