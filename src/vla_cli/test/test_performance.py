@@ -65,6 +65,25 @@ def test_it_recovers_once_and_enables_before_every_goal():
     assert calls == ['recover', *goals, *goals]
 
 
+def test_the_needle_of_a_policy_that_only_inserts_is_withdrawn_by_the_gate():
+    link = FakeLink()
+    results = ['RETRACTING', 'RETRACTING', 'STOPPED']
+    spin, seen = link.spin, []
+
+    def look(seconds, stop):
+        spin(seconds, stop)
+        if link.calls[-1] == 'withdraw':
+            seen.append(results[min(len(seen), 2)])
+            link.command = CommandRecord(1, 'stopped', seen[-1], ('withdrawal',))
+
+    link.spin = look
+    with Performance(lambda: link, withdraw=True):
+        wait_for(lambda: len(link.calls) >= 8)
+    again = ['enable', INSERT, 'withdraw']
+    assert link.calls[:8] == ['recover', *again, 'reset', *again]
+    assert seen[:3] == results and RETRACT not in link.calls
+
+
 def test_what_fails_is_tried_again_and_said():
     calls, _ = calls_of(FakeLink(recover=2, enable=3), 6)
     assert calls == ['recover'] * 3 + ['enable'] * 3

@@ -259,6 +259,36 @@ def test_retract_is_only_a_stop_where_the_arm_cannot_be_trusted():
     assert rig.command().result is Result.STOPPED
 
 
+@pytest.mark.parametrize('before', ['enabled', 'disabled', 'stopped'])
+def test_an_operator_withdraws_the_whole_needle_from_any_state(before):
+    rig = inserting() if before == 'stopped' else Rig(enable=before == 'enabled')
+    rig.state()
+    if before == 'stopped':
+        assert rig.force(1.5)
+    rig.command()
+    start, matrix = kin.forward(rig.joint_rad)
+    rig.gate.withdraw(rig.now_ns)
+    rig.gate.withdraw(rig.now_ns)  # asked for twice: one withdrawal
+    outs = rig.run(8.0)
+    assert not rig.gate.retracting and rig.gate.state is GateState.STOPPED
+    assert 'retracted' in {kind for out in outs for kind in kinds(out)}
+    assert -(rig.position_m - start) @ matrix[:, 2] == pytest.approx(0.030, abs=0.0003)
+    assert rig.gate.counters.snapshot()['withdrawals'] == 1
+    cause = 'force_limit' if before == 'stopped' else 'withdrawal'
+    assert cause in kinds(outs[0])
+
+
+def test_a_withdrawal_says_what_stands_against_it():
+    rig = Rig(enable=False)
+    rig.state(ready=False)
+    with pytest.raises(VlaError, match='not withdrawn.*robot_not_ready'):
+        rig.gate.withdraw(rig.now_ns)
+    rig.gate.emergency_stop('test')
+    with pytest.raises(VlaError, match='emergency stop; call reset first'):
+        rig.gate.withdraw(rig.now_ns)
+    assert not rig.command().velocity.any()
+
+
 def test_force_while_not_enabled_wakes_nobody():
     rig = Rig(enable=False)
     assert not rig.force(5.0)

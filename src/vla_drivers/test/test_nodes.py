@@ -241,7 +241,7 @@ def test_an_operator_is_told_that_a_state_only_device_cannot_move(listener, robo
     node = RobotDriver(parameter_overrides=overrides(port=robot_host[0]))
     clients = [
         listener.create_client(Trigger, f'robot/{name}')
-        for name in ('enable', 'disable', 'emergency_stop', 'reset', 'recover')
+        for name in ('enable', 'disable', 'emergency_stop', 'reset', 'withdraw', 'recover')
     ]
     with spinning(node, listener):
         for client in clients:

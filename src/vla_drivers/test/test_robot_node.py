@@ -38,7 +38,7 @@ SLOW = {
     'silence_s': 1.0,
     'max_tracking_error_m': 0.02,
 }
-SERVICES = ('enable', 'disable', 'emergency_stop', 'reset', 'recover')
+SERVICES = ('enable', 'disable', 'emergency_stop', 'reset', 'withdraw', 'recover')
 
 
 @pytest.fixture(scope='module')

@@ -151,6 +151,16 @@ class CommandPath:
         self.gate.reset()
         self._wake.set()
 
+    def withdraw(self) -> None:
+        """Pull the needle out along its axis; VlaError with the reason when it may not be."""
+        report = self.device.report()
+        if not report.ready:
+            raise VlaError(f'not withdrawn: robot is not ready: {report.detail}')
+        self._refresh_state()
+        self.executor.clear()
+        self.gate.withdraw(self._now_ns())
+        self._wake.set()
+
     # The command thread --------------------------------------------------------------------------
 
     def run(self, realtime_priority: int = 0) -> None:

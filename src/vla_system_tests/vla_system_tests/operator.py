@@ -9,7 +9,7 @@ from std_srvs.srv import Trigger
 from vla_ros import qos
 from vla_ros.testing import wait_for
 
-SERVICES = ('enable', 'disable', 'emergency_stop', 'reset', 'recover')
+SERVICES = ('enable', 'disable', 'emergency_stop', 'reset', 'withdraw', 'recover')
 
 
 class Operator:

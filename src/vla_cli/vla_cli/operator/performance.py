@@ -1,5 +1,6 @@
 """What the demo's operator does: recover, enable, insert, enable, retract, and again.
 
+A policy that only inserts cannot retract: then the operator withdraws the needle, by the gate.
 Runs in a thread of its own beside the monitor of `vla demo`. Only for the simulated lab: it homes
 and enables without asking anybody. A stop because something was too old for too long (a machine
 that was busy) or because the needle struck something (a policy that missed the opening: it pulls
@@ -22,17 +23,22 @@ T = TypeVar('T')
 RETRY_S = 1.0
 PAUSE_S = 1.0  # between two goals, so that a person sees the end of one
 RESET_AFTER_S = 3.0
+SETTLE_S = 0.5
 JOIN_S = 2.0
 # Reasons of a stop that say no more than that this machine was late.
 AGES = frozenset(('chunk_age', 'sensor_age', 'state_age', 'no_chunk', 'no_motion'))
 TOUCHES = frozenset(('force_limit', 'force_slope'))
+MENDED = AGES | TOUCHES | {'withdrawal'}
 
 
 class Performance:
     """A context manager. `note` may be called from any thread."""
 
-    def __init__(self, make_link: Callable[[], OperatorLink] = OperatorLink):
-        self._make_link = make_link
+    def __init__(
+        self, make_link: Callable[[], OperatorLink] = OperatorLink, *, withdraw: bool = False
+    ):
+        """`withdraw`: the needle is not retracted by the policy, but by `robot/withdraw`."""
+        self._make_link, self._withdraws = make_link, withdraw
         self._stop = threading.Event()
         self._note = 'waiting for the robot driver'
         self._thread = threading.Thread(target=self._run, name='operator', daemon=True)
@@ -67,8 +73,13 @@ class Performance:
             self._until_done(lambda: self._enable(link), link)
             end = self._until_done(lambda task=instruction: self._execute(link, task), link)
             link.spin(PAUSE_S, self._stop.is_set)
-            if end is not None:
-                instruction = following(instruction, end)
+            if end is None:
+                continue
+            following_one = following(instruction, end)
+            if following_one == RETRACT and self._withdraws:
+                self._until_done(lambda: self._withdraw(link), link)
+            else:
+                instruction = following_one
 
     def _until_done(self, action: Callable[[], T], link: OperatorLink) -> T | None:
         """Try until it works: at the start the processes come up one after another."""
@@ -91,13 +102,23 @@ class Performance:
         status = link.status()
         command = status.command
         if command is not None and command.gate not in ('', 'disabled', 'enabled'):
-            if command.gate != 'stopped' or not set(command.reasons) <= AGES | TOUCHES:
+            if command.gate != 'stopped' or not set(command.reasons) <= MENDED:
                 raise VlaError(f'{command.gate}: {command.why()}; go on with vla robot reset')
             self._note = f'stopped: {command.why()}; reset in {RESET_AFTER_S:g} s'
             link.spin(RESET_AFTER_S, self._stop.is_set)
             link.call('reset', self._stop.is_set)
         link.call('enable', self._stop.is_set)
         self._note = 'enabled'
+
+    def _withdraw(self, link: OperatorLink) -> None:
+        link.call('withdraw', self._stop.is_set)
+        self._note = 'withdraw: the gate pulls the needle out'
+        link.spin(SETTLE_S, self._stop.is_set)  # the status of before says nothing
+        while not self._stop.is_set():
+            command = link.status().command
+            if command is None or command.result != 'RETRACTING':
+                return
+            link.spin(SETTLE_S, self._stop.is_set)
 
     def _execute(self, link: OperatorLink, instruction: str) -> GoalEnd:
         self._note = f"goal: '{instruction}'"

@@ -97,7 +97,8 @@ def watch(args, stack: BackgroundStack) -> None:
 
     contract = load_contract(workspace.default_contract())
     web_port = None if args.no_web else args.web
-    with Session(contract, '', stack.status_path, web_port) as session, Performance() as show:
+    show = Performance(withdraw=args.policy == 'model')
+    with Session(contract, '', stack.status_path, web_port) as session, show:
         session.note = show.note
         plain = args.plain or not sys.stdout.isatty()
         (monitor.watch_plain if plain else monitor.watch_live)(session, until=over)

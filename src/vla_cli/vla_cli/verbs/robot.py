@@ -7,6 +7,8 @@
   disable  let nothing through any more
   stop     emergency stop by software: nothing moves until reset and enable
   reset    leave a stop of the gate, when its cause is gone
+  withdraw pull the needle out along its own axis, without any policy, at the gate's withdrawal
+           speed; from any state but an emergency stop; MOVES, and ends stopped
 
 The stop button of the robot is the one to rely on; `stop` needs a working computer.
 """
@@ -14,7 +16,7 @@ The stop button of the robot is the one to rely on; `stop` needs a working compu
 from vla_cli.arguments import complain, Parser, say, UsageError
 from vla_core.errors import did_you_mean
 
-ACTIONS = ('status', 'recover', 'enable', 'disable', 'stop', 'reset')
+ACTIONS = ('status', 'recover', 'enable', 'disable', 'stop', 'reset', 'withdraw')
 _SERVICE = {'stop': 'emergency_stop'}
 
 

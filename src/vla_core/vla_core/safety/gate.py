@@ -56,7 +56,8 @@ class Ages:
 class SafetyGate:
     """See the module. Counters: chunks, chunks_refused, refused_<kind>; commands,
     commands_limited, commands_held, commands_retracting, limited_<kind>, held_<kind>; stops,
-    stopped_<kind>, emergency_stops, retractions, clock_steps; those of Inputs and ForceWatch.
+    stopped_<kind>, emergency_stops, retractions, withdrawals, clock_steps; those of Inputs and
+    ForceWatch.
     """
 
     def __init__(self, limits: SafetyLimits, arm: Arm, period_s: float) -> None:
@@ -227,6 +228,28 @@ class SafetyGate:
                 raise VlaError('not reset: ' + _sentence(causes))
             self._state, self._causes = GateState.DISABLED, ()
 
+    def withdraw(self, now_ns: int) -> None:
+        """Pull the needle out along its axis, as an operator asks for; ends STOPPED.
+
+        From any state but an emergency stop. VlaError says what stands against it.
+        """
+        with self._lock:
+            if self._retraction is not None:
+                return
+            if self._state is GateState.EMERGENCY_STOP:
+                raise VlaError('not withdrawn: the gate is in emergency stop; call reset first')
+            pose = self._inputs.pose
+            against = self._inputs.check_robot(now_ns, self._limits)
+            against += self._inputs.check_dead_man(now_ns, self._limits)
+            if against or pose is None:
+                raise VlaError('not withdrawn: ' + _sentence(c.what for c in against))
+            if self._state is not GateState.STOPPED:
+                self._state, self._causes = GateState.STOPPED, (Intervention('withdrawal'),)
+                self._admission.forget()
+            self._tracking.restart()
+            self._begin_retraction(pose, self._causes, whole=True)
+            self.counters.add('withdrawals')
+
     def set_limits(self, limits: SafetyLimits) -> None:
         """Put other limits in force. VlaError when one is loosened while the robot may move."""
         with self._lock:
@@ -312,9 +335,15 @@ class SafetyGate:
         pose = self._inputs.pose
         if pose is None or self._inputs.check_robot(now_ns, self._limits):
             return
-        force_n = abs(self._inputs.force.newest_n)
-        self._retraction = Retraction(pose.position_m, pose.axis, force_n, causes)
+        self._begin_retraction(pose, causes)
         self.counters.add('retractions')
+
+    def _begin_retraction(
+        self, pose: Pose, causes: tuple[Intervention, ...], *, whole: bool = False
+    ) -> None:
+        newest_n = self._inputs.force.newest_n
+        force_n = abs(newest_n) if math.isfinite(newest_n) else 0.0
+        self._retraction = Retraction(pose.position_m, pose.axis, force_n, causes, whole)
 
     def _withdraw(self, retraction: Retraction, now_ns: int) -> GateOutput:
         pose, limits = self._inputs.pose, self._limits

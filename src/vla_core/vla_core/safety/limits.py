@@ -171,6 +171,12 @@ class SafetyLimits:
     retract_timeout_s: float = _limit(
         4.0, 0.1, 30.0, Tighter.LOWER, 'withdrawing ends after this time at the latest, s'
     )
+    withdraw_distance_m: float = _limit(
+        0.03, 1e-4, 0.1, Tighter.LOWER, 'how far an operator withdraws the needle, m'
+    )
+    withdraw_timeout_s: float = _limit(
+        12.0, 0.1, 60.0, Tighter.LOWER, "an operator's withdrawal ends after this time, s"
+    )
 
     def __post_init__(self) -> None:
         for name, allowed in RANGES.items():

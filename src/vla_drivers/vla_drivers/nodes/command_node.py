@@ -75,6 +75,7 @@ class CommandNode:
             ('disable', lambda path: path.disable(), 'disabled'),
             ('emergency_stop', lambda path: path.emergency_stop('service'), 'stopped'),
             ('reset', lambda path: path.reset(), 'reset: robot/enable lets it move again'),
+            ('withdraw', lambda path: path.withdraw(), 'withdrawing; it ends stopped'),
         ):
             node.add_service(Trigger, f'robot/{name}', self._service(name, action, answer))
         node.add_service(Trigger, 'robot/recover', self._on_recover)

@@ -40,7 +40,7 @@ NOT_REJECTED = frozenset(
         *('not_sent', 'send_failures', 'robot_errors', 'library_messages'),
     )
 )
-OPERATOR = ('enable', 'disable', 'emergency_stop', 'reset', 'recover')
+OPERATOR = ('enable', 'disable', 'emergency_stop', 'reset', 'withdraw', 'recover')
 
 
 class RobotDriver(DeviceNode):
