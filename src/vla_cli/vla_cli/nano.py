@@ -42,6 +42,11 @@ def ensure_checkpoint(root: Path) -> Path:
     return folder
 
 
+def is_trained(folder: Path) -> bool:
+    """Say whether a checkpoint claims to be trained; False where it cannot be read."""
+    return _policy(folder).get('trained') is True
+
+
 def fits(folder: Path) -> bool:
     """Say whether the folder holds a complete checkpoint for this code and contract."""
     policy = _policy(folder)

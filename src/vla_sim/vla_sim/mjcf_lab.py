@@ -37,10 +37,10 @@ EXTERNAL = (
     CameraMount((-0.010, 0.420, 0.330), (0.222, 0.0, 0.108), 15.5),
     CameraMount((0.420, 0.260, 0.560), (0.222, 0.0, 0.106), 15.5),
 )
-# A close-up of the last centimetres: 0.09 mm a pixel at the tip, so that it can be led into a bore of 1.1 mm.
-TOOL_CAMERA_FOVY_DEG = 22.0
+# A close-up of the last centimetres: 0.07 mm a pixel at the tip, so that it can be led into a bore of 1.1 mm.
+TOOL_CAMERA_FOVY_DEG = 15.0
 _TOOL_CAMERA_M = (0.091, 0.0, 0.048)  # in link 6
-_TOOL_CAMERA_TARGET_M = (0.175, 0.0, 0.003)
+_TOOL_CAMERA_TARGET_M = (0.170, 0.0, 0.003)
 
 _HEAD = """
 <mujoco model="insertion_lab">

@@ -13,7 +13,7 @@ from vla_training.pretrain import pipeline, scenes
 from vla_training.pretrain import run as pretrain_run
 from vla_training.pretrain.batches import relight, SceneBatches
 from vla_training.pretrain.keypoints import centres, image_loss, look_loss, token_loss
-from vla_training.pretrain.labels import KEYPOINTS
+from vla_training.pretrain.labels import KEYPOINTS, TOOL_VIEW
 from vla_training.pretrain.objective import SeeingModel
 from vla_training.pretrain.pipeline import pretrain, RenderOptions
 from vla_training.pretrain.run import Pretraining, PretrainOptions
@@ -95,12 +95,34 @@ def test_centres_are_those_of_the_tokens_that_positions_fall_into():
 @pytest.mark.parametrize('alone', [False, True])
 def test_the_vision_tower_by_itself_leaves_the_rest_as_it_is(nano, rendered, alone):
     model = SeeingModel(load_trainable(nano), load_expert(nano).requires_grad_(True))
-    batch = SceneBatches(rendered, 1).draw(2, np.random.default_rng(0))
-    losses = model.losses(*batch, task=TASK, tokens_only=alone)
+    batches, rng = SceneBatches(rendered, 1), np.random.default_rng(0)
+    if alone:
+        losses = model.vision_losses(*batches.draw_pictures(2, rng), task=TASK)
+    else:
+        losses = model.losses(*batches.draw(2, rng), task=TASK)
     losses.total.backward()
     language = model.encoder.model.language_model.layers[0].mlp.down_proj.weight
     assert (language.grad is None) is alone
     assert model.token_head.weight.grad.any() and bool(losses.position.isnan()) is alone
+
+
+def test_every_other_picture_is_the_tool_cameras_and_has_its_own_labels(rendered):
+    batches = SceneBatches(rendered, 1)
+    _, keypoints, views = batches.draw_pictures(20, np.random.default_rng(0))
+    assert (views[:, 1] == TOOL_VIEW).all() and set(views[:, 0].tolist()) == {0, 1, 2, 3}
+    known = scenes.read_labels(rendered, 1)['keypoints']
+    for pair, view in zip(keypoints.numpy(), views):
+        assert any((pair == known[row][view]).all() for row in range(len(known)))
+
+
+def test_what_counts_more_weighs_more_in_the_mean():
+    wanted = torch.zeros(1, 1, 2, 2)
+    guess = torch.tensor([[[[0.3, 0.0], [0.0, 0.0]]]])
+    even = image_loss(guess, wanted)
+    assert image_loss(guess, wanted, torch.tensor([[3.0, 1.0]])) == pytest.approx(1.5 * even)
+    assert image_loss(guess, wanted, torch.tensor([[0.0, 1.0]])) == 0.0
+    logits = torch.tensor([[[[9.0, 0.0], [0.0, 9.0]]]])
+    assert look_loss(logits, wanted, (1, 2), torch.tensor([[0.0, 1.0]])) < 1e-3
 
 
 def test_relighting_keeps_shape_and_type_and_changes_each_picture_differently():

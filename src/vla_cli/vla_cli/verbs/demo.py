@@ -2,10 +2,11 @@
 
 Starts the stack in the background with its logs in log/run-<time>/, and shows the monitor here.
 Then it does what an operator would: recover the robot, enable the safety gate, let the task server
-insert the needle, retract it, and again. With --policy model the checkpoint moves the robot; with
---policy scripted an expert that knows the simulator's truth does, and the model runs in its
-shadow: that is the default. The camera views
-are on the page whose address is shown. Options it does not know are passed on to `vla up`.
+insert the needle, take it out, and again. With --policy model the checkpoint inserts and the gate
+withdraws the needle: that is the default where the checkpoint is trained. With --policy scripted
+an expert that knows the simulator's truth does both, and the model runs in its shadow. The views
+of the cameras are on the page whose address is shown. Options it does not know are passed on to
+`vla up`.
 """
 
 from pathlib import Path
@@ -16,7 +17,7 @@ import time
 from vla_cli import workspace
 from vla_cli.arguments import complain, Parser, port, positive, say
 from vla_cli.background import BackgroundStack
-from vla_cli.nano import ensure_checkpoint
+from vla_cli.nano import ensure_checkpoint, is_trained
 from vla_cli.verbs import monitor
 from vla_core.contract import load_contract
 from vla_core.errors import VlaError
@@ -35,8 +36,7 @@ def build_parser() -> Parser:
     parser.add_argument(
         '--policy',
         choices=('scripted', 'model'),
-        default='scripted',
-        help='what moves the robot; the shipped model inserts, but cannot retract (%(default)s)',
+        help='what moves the robot (model where the checkpoint is trained, else scripted)',
     )
     parser.add_argument('--checkpoint', type=Path, metavar='DIR', help='another checkpoint')
     parser.add_argument('--seconds', type=positive, metavar='S', help='end after this time')
@@ -50,6 +50,7 @@ def run_raw(argv: list[str]) -> int:
     check_up_options(rest, parser)
     refuse_real_devices(rest)
     folder = args.checkpoint or ensure_checkpoint(workspace.root())
+    args.policy = args.policy or ('model' if is_trained(folder) else 'scripted')
     chosen = ('--checkpoint', str(folder), '--policy', args.policy, '--robot', 'mecademic')
     arguments = (*chosen, *rest)
     signal.signal(signal.SIGTERM, _interrupt)

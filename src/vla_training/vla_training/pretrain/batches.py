@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import torch
 
 from vla_training.pretrain import scenes
+from vla_training.pretrain.labels import IMPORTANCE, TOOL_VIEW
 from vla_training.pretrain.moved import move_each
 
 LABELS = ('state', 'pose', 'keypoints')
@@ -54,6 +55,21 @@ class SceneBatches:
         state, pose, motion, age_s = map(torch.from_numpy, move_each(states, poses, rng))
         images, keypoints = (torch.from_numpy(np.stack(part)) for part in (images, keypoints))
         return relight(images, rng), state, pose, keypoints, motion, age_s
+
+    def draw_pictures(self, count: int, rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
+        """Draw `count` random pictures of the tool camera and as many of the outer ones, relit.
+
+        Images (count, 2, H, W, 3), keypoints (count, 2, KEYPOINTS, 2), views (count, 2) int64.
+        """
+        outer = np.delete(np.arange(len(IMPORTANCE)), TOOL_VIEW)
+        views = np.stack([rng.choice(outer, count), np.full(count, TOOL_VIEW)], -1)
+        rows = []
+        for pair in views:
+            images, labels = self._shard(int(rng.integers(self._held_back, self.shards)))
+            row = int(rng.integers(scenes.SHARD))
+            rows.append((images[row][pair], labels['keypoints'][row][pair]))
+        images, keypoints = (torch.from_numpy(np.stack(part)) for part in zip(*rows))
+        return relight(images, rng), keypoints, torch.from_numpy(views)
 
     def validation(self) -> Iterator[tuple[torch.Tensor, ...]]:
         """Batches of the shards held back, as they are: images, state, pose, keypoints."""

@@ -12,11 +12,14 @@ _UNIT = 0.015  # half heights, about a pixel: an error as large costs as much as
 Grid = tuple[int, int]  # rows and columns of tokens in a picture
 
 
-def token_loss(found: torch.Tensor, wanted: torch.Tensor, grid: Grid) -> torch.Tensor:
+def token_loss(
+    found: torch.Tensor, wanted: torch.Tensor, grid: Grid, weight: torch.Tensor | None = None
+) -> torch.Tensor:
     """Loss of what each image token says of each keypoint.
 
     `found` (B, V, tokens, 3 * K): K logits that the keypoint is in it, then K times x and y from
-    the token's centre in half tokens. `wanted` (B, V, K, 2).
+    the token's centre in half tokens. `wanted` (B, V, K, 2). `weight` here and below: how much
+    each of (B, V, K) counts, by default all the same.
     """
     count = wanted.shape[2]
     logits = found[..., :count].transpose(-1, -2)
@@ -25,23 +28,40 @@ def token_loss(found: torch.Tensor, wanted: torch.Tensor, grid: Grid) -> torch.T
     rows = token[..., None, None].expand(*token.shape, 1, 2)
     half = found.new_tensor([ASPECT / grid[1], 1.0 / grid[0]])
     guess = centres(grid).to(found)[token] + offsets.gather(3, rows)[..., 0, :] * half
-    return look_loss(logits, wanted, grid) + image_loss(guess, wanted)
+    return look_loss(logits, wanted, grid, weight) + image_loss(guess, wanted, weight)
 
 
-def image_loss(guess: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+def image_loss(
+    guess: torch.Tensor, wanted: torch.Tensor, weight: torch.Tensor | None = None
+) -> torch.Tensor:
     """Mean loss of image positions (B, V, K, 2) over those inside the picture."""
-    off = (guess - wanted.nan_to_num()).norm(dim=-1)[inside(wanted)] / _UNIT
-    if not len(off):
+    counts = inside(wanted)
+    if not counts.any():
         return guess.sum() * 0.0
-    return F.smooth_l1_loss(off, torch.zeros_like(off), beta=1.0)
+    off = (guess - wanted.nan_to_num()).norm(dim=-1)[counts] / _UNIT
+    losses = F.smooth_l1_loss(off, torch.zeros_like(off), beta=1.0, reduction='none')
+    return _mean(losses, counts, weight)
 
 
-def look_loss(logits: torch.Tensor, wanted: torch.Tensor, grid: Grid) -> torch.Tensor:
+def look_loss(
+    logits: torch.Tensor, wanted: torch.Tensor, grid: Grid, weight: torch.Tensor | None = None
+) -> torch.Tensor:
     """Mean loss of logits (B, V, K, tokens) that should choose the token under each keypoint."""
     counts = inside(wanted)
     if not counts.any():
         return logits.sum() * 0.0
-    return F.cross_entropy(logits[counts], token_of(wanted, grid)[counts])
+    losses = F.cross_entropy(logits[counts], token_of(wanted, grid)[counts], reduction='none')
+    return _mean(losses, counts, weight)
+
+
+def _mean(
+    losses: torch.Tensor, counts: torch.Tensor, weight: torch.Tensor | None
+) -> torch.Tensor:
+    """Weighted mean of the losses (N,) of those of (B, V, K) that count."""
+    if weight is None:
+        return losses.mean()
+    share = weight.expand_as(counts)[counts].to(losses)
+    return (losses * share).sum() / share.sum()
 
 
 def token_of(wanted: torch.Tensor, grid: Grid) -> torch.Tensor:

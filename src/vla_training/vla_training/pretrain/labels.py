@@ -20,6 +20,14 @@ Array = NDArray[np.float64]
 _BACK_M = 0.010  # a second point on the needle and on the trocar's axis, for their directions
 _MARKS = ((-0.034, 0.027, -0.0048), (-0.034, -0.027, -0.0048), (0.034, 0.027, -0.0048))
 KEYPOINTS = 5 + len(_MARKS)
+# How much each point counts, in an outer camera and in the close-up of the tool camera: there the
+# needle is led into the bore. Opening, its axis, the needle's tip, its axis, then what helps.
+_OUTER = (2.0, 1.0, 2.0, 1.0) + (1.0,) * (KEYPOINTS - 4)
+_CLOSE_UP = (6.0, 2.0, 6.0, 2.0) + (1.0,) * (KEYPOINTS - 4)
+TOOL_VIEW = mjcf_lab.VIEWS.index('view5')
+IMPORTANCE = np.array(
+    [_CLOSE_UP if index == TOOL_VIEW else _OUTER for index in range(len(mjcf_lab.VIEWS))]
+)
 POSE = 6  # opening from the needle's tip (m), trocar's axis minus needle's axis; base frame
 
 

@@ -20,7 +20,7 @@ from vla_policy.expert.layers import perceptron
 from vla_policy.geometry import image_grid
 from vla_policy.trainable import TrainableEncoder
 from vla_training.pretrain.keypoints import image_loss, look_loss, token_loss
-from vla_training.pretrain.labels import KEYPOINTS, POSE
+from vla_training.pretrain.labels import IMPORTANCE, KEYPOINTS, POSE
 
 # An error as large as this costs as much as one of another kind. Position: a millimetre at the
 # opening, more the further away.
@@ -74,6 +74,8 @@ class SeeingModel(nn.Module):
         self.image_head = nn.Parameter(torch.randn(KEYPOINTS, config.feature_width, 2) * 0.02)
         self.pose_query = nn.Parameter(torch.randn(1, config.width) * 0.02)
         self.pose_head = perceptron(config.width, 2 * config.width, POSE)
+        importance = torch.from_numpy(IMPORTANCE).float()
+        self.register_buffer('importance', importance, persistent=False)
 
     def losses(
         self,
@@ -85,30 +87,38 @@ class SeeingModel(nn.Module):
         age_s: torch.Tensor | None = None,
         *,
         task: str,
-        tokens_only: bool = False,
     ) -> Losses:
         """Compare with pose (B, 6) and keypoints (B, V, KEYPOINTS, 2), NaN where unseen.
 
         images (B, V, H, W, 3) uint8, state (B, 12), the tool's motion since the pictures (B, 6)
-        and their age (B,) s; without these two they are of this very instant. `tokens_only`: the
-        vision tower by itself, which costs half.
+        and their age (B,) s; without these two they are of this very instant.
         """
+        weight = self.importance
         tokens = self.encoder.see(images, task)
-        views = tokens.unflatten(1, (images.shape[1], -1))
-        token = token_loss(self.token_head(views), keypoints, self.grid(images))
-        if tokens_only:
-            nothing = torch.full((len(images),), torch.nan)
-            return Losses(token, *[nothing[0]] * 4, token, nothing, nothing)
+        token = self._token_loss(tokens, images, keypoints, weight)
         features, attention = self.encoder.read(tokens, images, task)
         found = self.pose_losses(features, state, pose, motion, age_s)
         places = self._places(features)
-        image, look = image_loss(places, keypoints), places.new_zeros(())
+        image, look = image_loss(places, keypoints, weight), places.new_zeros(())
         if attention is not None:
-            look = look_loss(attention[:, :, :KEYPOINTS], keypoints, self.grid(images))
+            looked = attention[:, :, :KEYPOINTS]
+            look = look_loss(looked, keypoints, self.grid(images), weight)
         total = found.position + found.axis + image + look + token
         return Losses(
             total, found.position, found.axis, image, look, token, found.off_m, found.off_rad
         )
+
+    def vision_losses(
+        self, images: torch.Tensor, keypoints: torch.Tensor, view: torch.Tensor, *, task: str
+    ) -> Losses:
+        """Those of the vision tower by itself, which cost half: pictures (B, P, H, W, 3).
+
+        `keypoints` (B, P, KEYPOINTS, 2); `view` (B, P): which of the views each picture is of.
+        """
+        tokens = self.encoder.see(images, task)
+        token = self._token_loss(tokens, images, keypoints, self.importance[view])
+        nothing = torch.full((len(images),), torch.nan)
+        return Losses(token, *[nothing[0]] * 4, token, nothing, nothing)
 
     def pose_losses(
         self,
@@ -131,6 +141,13 @@ class SeeingModel(nn.Module):
         grid = image_grid(tuple(images.shape[2:4]), self.encoder.rules)
         return grid.rows, grid.columns
 
+    def _token_loss(
+        self, tokens: torch.Tensor, images: torch.Tensor, keypoints: torch.Tensor,
+        weight: torch.Tensor,
+    ) -> torch.Tensor:  # fmt: skip
+        views = tokens.unflatten(1, (images.shape[1], -1))
+        return token_loss(self.token_head(views), keypoints, self.grid(images), weight)
+
     def _pose(self, batch: ExpertBatch) -> torch.Tensor:
         """The trocar's pose (B, 6) from the needle, as the expert's trunk understands it."""
         condition = self.expert.condition(batch)
@@ -152,9 +169,13 @@ def seen_batch(
     motion: torch.Tensor | None = None,
     age_s: torch.Tensor | None = None,
 ) -> ExpertBatch:
-    """Inputs without a sensor. `motion` (B, 6) and `age_s` (B,) as of `SeeingModel.losses`."""
+    """Inputs without a sensor. `motion` (B, 6) and `age_s` (B,) as of `SeeingModel.losses`.
+
+    Features (B, T, D) of one pass are those of all: nothing moved before the pictures.
+    """
     config, batch = expert.config, len(features)
     zero = features.new_zeros
+    features = features.repeat(1, config.feature_tokens // features.shape[1], 1)
     motion = zero(batch, 6) if motion is None else motion
     age_s = zero(batch) if age_s is None else age_s
     return ExpertBatch(

@@ -21,6 +21,7 @@ from vla_training.train.state import Progress, RunState
 
 Report = Callable[[str], None]
 _AVERAGING = 0.998  # a step's share in the averaged weights is one in five hundred
+_PICTURE_PAIRS = 2.5  # as many pictures as in a set, half of them the tool camera's
 _REPORT_EVERY, SAVE_EVERY = 50, 500
 
 
@@ -92,15 +93,22 @@ class Pretraining:
         batch = self._coming.result()
         if self.step + 1 < options.steps:
             self._coming = self._pool.submit(self._draw, self.step + 1)
-        alone = self.step < options.full_rate_steps
-        losses = self._model.losses(*batch, task=self._task, tokens_only=alone)
+        model = self._model
+        compare = model.vision_losses if self._alone(self.step) else model.losses
+        losses = compare(*batch, task=self._task)
         self._descent.step(self.step, losses.total, 'use a smaller --learning-rate')
         return losses.detach()
 
     def _draw(self, step: int) -> tuple[torch.Tensor, ...]:
         """Batch of a step; read from disk while the one before is learned from."""
-        options = self._options
-        return self._batches.draw(options.batch, np.random.default_rng([options.seed, step]))
+        batch, rng = self._options.batch, np.random.default_rng([self._options.seed, step])
+        if self._alone(step):
+            return self._batches.draw_pictures(round(_PICTURE_PAIRS * batch), rng)
+        return self._batches.draw(batch, rng)
+
+    def _alone(self, step: int) -> bool:
+        """Whether the vision tower learns by itself."""
+        return step < self._options.full_rate_steps
 
     def _save_state(self, run: dict[str, object]) -> None:
         if self._state is not None:

@@ -72,7 +72,8 @@ def train_trunk(
     seen = see(model, batches.in_order(options.sets, options.seed), task, tell)
     held_back = see(model, batches.validation(), task)
     for name, weight in model.named_parameters():
-        weight.requires_grad_(name.startswith(('expert.trunk', 'pose_')))
+        mine = name.startswith(('expert.trunk', 'pose_')) and 'trunk.sensor' not in name
+        weight.requires_grad_(mine)
     report(f'trunk: before, {_validate(model, held_back)}')
     _learn(model, seen, options, lambda text: report(f'trunk: {text}'))
     report(f'trunk: after, {_validate(model, held_back)}')
