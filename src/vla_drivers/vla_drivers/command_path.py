@@ -127,11 +127,7 @@ class CommandPath:
 
     def enable(self) -> None:
         """Let chunks move the robot; VlaError with the reason when it may not be."""
-        report = self.device.report()
-        if not report.ready:
-            raise VlaError(f'not enabled: robot is not ready: {report.detail}')
-        self._refresh_state()
-        self.executor.clear()
+        self._begin_afresh('not enabled')
         self.gate.enable(self._now_ns())
 
     def disable(self) -> None:
@@ -153,13 +149,19 @@ class CommandPath:
 
     def withdraw(self) -> None:
         """Pull the needle out along its axis; VlaError with the reason when it may not be."""
-        report = self.device.report()
-        if not report.ready:
-            raise VlaError(f'not withdrawn: robot is not ready: {report.detail}')
-        self._refresh_state()
-        self.executor.clear()
+        self._begin_afresh('not withdrawn')
         self.gate.withdraw(self._now_ns())
         self._wake.set()
+
+    def _begin_afresh(self, refused: str) -> None:
+        """The newest state for the gate, nothing left to execute; VlaError if the robot is not
+        ready, beginning with `refused`.
+        """
+        report = self.device.report()
+        if not report.ready:
+            raise VlaError(f'{refused}: robot is not ready: {report.detail}')
+        self._refresh_state()
+        self.executor.clear()
 
     # The command thread --------------------------------------------------------------------------
 

@@ -73,13 +73,11 @@ class Performance:
             self._until_done(lambda: self._enable(link), link)
             end = self._until_done(lambda task=instruction: self._execute(link, task), link)
             link.spin(PAUSE_S, self._stop.is_set)
-            if end is None:
-                continue
-            following_one = following(instruction, end)
-            if following_one == RETRACT and self._withdraws:
+            if end is not None:
+                instruction = following(instruction, end)
+            if instruction == RETRACT and self._withdraws:
                 self._until_done(lambda: self._withdraw(link), link)
-            else:
-                instruction = following_one
+                instruction = INSERT
 
     def _until_done(self, action: Callable[[], T], link: OperatorLink) -> T | None:
         """Try until it works: at the start the processes come up one after another."""

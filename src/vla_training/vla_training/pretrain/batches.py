@@ -46,11 +46,7 @@ class SceneBatches:
 
         Images, state, pose, keypoints, motion (count, 6), age of the pictures (count,) s.
         """
-        rows = [
-            self._row(int(rng.integers(self._held_back, self.shards)),
-                      int(rng.integers(scenes.SHARD)))
-            for _ in range(count)
-        ]  # fmt: skip
+        rows = [self._row(*self._anywhere(rng)) for _ in range(count)]
         images, states, poses, keypoints = zip(*rows)
         state, pose, motion, age_s = map(torch.from_numpy, move_each(states, poses, rng))
         images, keypoints = (torch.from_numpy(np.stack(part)) for part in (images, keypoints))
@@ -65,8 +61,8 @@ class SceneBatches:
         views = np.stack([rng.choice(outer, count), np.full(count, TOOL_VIEW)], -1)
         rows = []
         for pair in views:
-            images, labels = self._shard(int(rng.integers(self._held_back, self.shards)))
-            row = int(rng.integers(scenes.SHARD))
+            number, row = self._anywhere(rng)
+            images, labels = self._shard(number)
             rows.append((images[row][pair], labels['keypoints'][row][pair]))
         images, keypoints = (torch.from_numpy(np.stack(part)) for part in zip(*rows))
         return relight(images, rng), keypoints, torch.from_numpy(views)
@@ -91,6 +87,11 @@ class SceneBatches:
             rng = np.random.default_rng([seed, 0x5EE, start])
             lit = relight(torch.from_numpy(np.array(images[part])), rng)
             yield lit, *(torch.from_numpy(labels[name][part]) for name in ('state', 'pose'))
+
+    def _anywhere(self, rng: np.random.Generator) -> tuple[int, int]:
+        """Shard and row of a random set that does not validate."""
+        shard = int(rng.integers(self._held_back, self.shards))
+        return shard, int(rng.integers(scenes.SHARD))
 
     def _shard(self, number: int) -> Shard:
         if number not in self._opened:
