@@ -32,6 +32,7 @@ VERBS = {
     'pretrain': ('pretrain', 'teach a small backbone to see, from rendered scenes'),
     'cache': ('cache', 'features of all image sets in episodes, kept for training'),
     'train': ('train', 'train the policy on demonstrations: expert, adapters, or all of it'),
+    'dagger': ('dagger', 'corrections for a policy: it drives, the demonstrator answers'),
     'eval': ('eval', 'measure a policy in closed loop: success, errors, ages'),
     'bench live': ('bench_live', 'measure the running graph: rates, ages, losses, CPU, memory'),
     'bench splice': ('bench_splice', 'measure how smoothly chunks of actions follow each other'),

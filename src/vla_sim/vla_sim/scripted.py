@@ -132,9 +132,14 @@ class ScriptedExpert:
     chunks join smoothly; everything else is in the sight.
     """
 
-    def __init__(self, seed: int = 0, settings: Settings | None = None) -> None:
-        """`seed` draws the start poses that `retract` goes to."""
-        self._settings = settings or Settings()
+    def __init__(
+        self, seed: int = 0, settings: Settings | None = None, *, driven: bool = False
+    ) -> None:
+        """`seed` draws the start poses that `retract` goes to.
+
+        `driven`: somebody else moves the tool; its velocity is then that of the sights.
+        """
+        self._settings, self._driven = settings or Settings(), driven
         self._seed = seed
         self._episode = 0
         self.reset()
@@ -167,6 +172,11 @@ class ScriptedExpert:
         progress = 1.0 if done else 1.0 - left_m / max(self._way_m, 1e-9)
         return Plan(delta, self.phase, done, progress)
 
+    @property
+    def eye_motion(self) -> Array:
+        """How it sees the eye move (6,): m/s and rad/s, base frame."""
+        return np.concatenate([self._eye_m_s, self._eye_rad_s])
+
     def _begin(self, goal: Goal) -> None:
         self.goal = goal
         self.phase = Phase.APPROACH if goal is Goal.INSERT else Phase.RETRACT
@@ -185,9 +195,12 @@ class ScriptedExpert:
         spin = relative_rotvec(last.trocar_xyzw, sight.trocar_xyzw) / passed_s
         self._eye_m_s = _followed(self._eye_m_s, shift, _EYE_SPEED_M_S)
         self._eye_rad_s = _followed(self._eye_rad_s, spin, _EYE_TURN_RAD_S)
-        moved_m = np.linalg.norm(sight.tip_m - last.tip_m)
-        turned_rad = np.linalg.norm(relative_rotvec(last.tip_xyzw, sight.tip_xyzw))
-        still = moved_m < _STILL_M and turned_rad < _STILL_RAD
+        moved_m = sight.tip_m - last.tip_m
+        turned_rad = relative_rotvec(last.tip_xyzw, sight.tip_xyzw)
+        if self._driven:
+            self._move.take(moved_m / passed_s)
+            self._turn.take(turned_rad / passed_s)
+        still = np.linalg.norm(moved_m) < _STILL_M and np.linalg.norm(turned_rad) < _STILL_RAD
         self._still = self._still + 1 if still else 0
         if self._still >= _STILL_TICKS:
             self._move.rest()

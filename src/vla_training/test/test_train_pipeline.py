@@ -11,6 +11,9 @@ import torch
 from vla_core.config import from_dict
 from vla_core.errors import VlaError
 from vla_policy.checkpoint import load_expert, load_vlm, read_manifest
+from vla_policy.expert.batch import ExpertBatch
+from vla_training.data import corrections
+from vla_training.data.corrections import Correction
 from vla_training.train.config import to_dict, TrainConfig
 from vla_training.train.log import read_log
 from vla_training.train.pipeline import train
@@ -132,3 +135,49 @@ def test_what_is_missing_is_told_before_anything_is_made(train_config, tmp_path)
     with pytest.raises(VlaError, match='holds no episodes'):
         run(train_config(data={'episodes': (str(tmp_path / 'init'),)}))
     assert to_dict(train_config())['init']
+
+
+@pytest.fixture
+def corrected(tmp_path, init, contract):
+    """A folder of corrections that fit `init`."""
+    expert = read_manifest(init).policy.expert
+    rng, folder = np.random.default_rng(0), tmp_path / 'corrections'
+    corrections.claim(folder, init)
+
+    def numbers(*shape):
+        return torch.from_numpy(rng.normal(0.0, 1.0, (1, *shape)).astype(np.float32))
+
+    for name in range(8):
+        rows = []
+        for _ in range(3):
+            inputs = ExpertBatch(
+                numbers(expert.feature_tokens, expert.feature_width),
+                numbers(expert.samples, expert.channels),
+                torch.ones(1, expert.samples, dtype=torch.bool), numbers(12), numbers().abs(),
+                numbers(expert.sources).abs(), numbers(expert.sources, 6), numbers().abs(),
+            )  # fmt: skip
+            rows.append(Correction(inputs, rng.normal(0, 1e-3, (8, 6)), rng.normal(0, 0.01, 12)))
+        corrections.write(folder, f'e{name}', rows)
+    return folder
+
+
+def test_corrections_are_learned_from_beside_the_episodes(train_config, corrected):
+    plain, lines = run(train_config('plain'))
+    given = train_config(truth_weight=0.1, data={'corrections': (str(corrected),)})
+    outcome, more = run(given)
+    assert outcome.finished and outcome.best is not None
+
+    def samples(lines):
+        found = next(line for line in lines if 'samples to learn from' in line)
+        numbers = [int(word) for word in found.replace(',', '').split() if word.isdigit()]
+        return numbers[1] + numbers[3]
+
+    assert samples(more) - samples(lines) == 24
+    load_expert(Path(given.out) / 'last')  # without the head that told
+
+
+def test_corrections_are_refused_where_they_cannot_mean_what_is_asked_for(train_config, corrected):
+    for changes in ({'images': 'black'}, {'ages': 'zero'}):
+        data = {'corrections': (str(corrected),)} | changes
+        with pytest.raises(VlaError, match=r'data\.corrections hold features'):
+            run(train_config('refused', data=data))

@@ -55,10 +55,20 @@ class ActionExpert(nn.Module):
         mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Loss (B,) of raw actions (B, steps, dims) in m and rad; `mask`: see `Head`."""
+        return self.loss_given(self.condition(batch), actions, generator, mask)
+
+    def loss_given(
+        self,
+        condition: torch.Tensor,
+        actions: torch.Tensor,
+        generator: torch.Generator | None = None,
+        mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Do the same with condition tokens (B, N, width) that are there already."""
         target = self.normalize_action(actions)
         if mask is not None:  # what a step holds that does not count must not reach the noise
             target = target.masked_fill(~mask[..., None], 0.0)
-        return self.head.loss(self.condition(batch), target, generator, mask)
+        return self.head.loss(condition, target, generator, mask)
 
     def sample(self, batch: ExpertBatch, generator: torch.Generator | None = None) -> torch.Tensor:
         """Draw raw actions (B, steps, dims)."""

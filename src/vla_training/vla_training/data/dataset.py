@@ -18,6 +18,7 @@ import torch
 from vla_core.contract import Contract
 from vla_core.errors import VlaError
 from vla_core.timebase import NS
+from vla_data.tagging import read_info
 from vla_policy.expert.batch import ExpertBatch
 from vla_policy.normalization import Statistics
 from vla_training.cache.store import FeatureCache
@@ -53,6 +54,11 @@ class DataOptions:
                 raise VlaError(f'{name} {value!r}: expected {" or ".join(allowed)}')
 
 
+# At the tick, base frame: opening from the needle's tip (m), trocar's axis minus the needle's, and
+# how the eye moves (m/s, rad/s).
+TRUTH = 12
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
     """B samples."""
@@ -60,10 +66,12 @@ class Batch:
     inputs: ExpertBatch
     actions: torch.Tensor  # (B, H, 6) float32 m and rad a step, base frame
     mask: torch.Tensor  # (B, H) bool: steps that are labels
+    truth: torch.Tensor  # (B, TRUTH) what the policy is not shown, NaN where nobody knows it
 
     def to(self, device: torch.device | str) -> 'Batch':
         """Move all tensors."""
-        return Batch(self.inputs.to(device), self.actions.to(device), self.mask.to(device))
+        own = (self.inputs, self.actions, self.mask, self.truth)
+        return Batch(*(item.to(device) for item in own))  # type: ignore[arg-type]
 
 
 class EpisodeDataset:
@@ -97,6 +105,11 @@ class EpisodeDataset:
 
     def __len__(self) -> int:
         return len(self._row_of)
+
+    @property
+    def names(self) -> list[set[str]]:
+        """What priorities may call each episode: its folder and its tags."""
+        return [{path.parent.name, *read_info(path).tags} for path in self.paths]
 
     @property
     def tick_ns(self) -> np.ndarray:
@@ -208,6 +221,7 @@ class EpisodeDataset:
             ExpertBatch(**given),
             torch.from_numpy(rows(labels)),
             torch.from_numpy(rows(told)),
+            torch.full((len(picks), TRUTH), torch.nan),
         )
 
     @property

@@ -43,6 +43,14 @@ def split_episodes(
     return sides
 
 
+def split_names(
+    paths: Sequence[Path], validation_share: float, seed: int = 0
+) -> tuple[list[Path], list[Path]]:
+    """Do the same for files whose name tells the scene; either side may be empty."""
+    held = {path for path in paths if _draw(path.name, seed) < validation_share}
+    return [path for path in paths if path not in held], [p for p in paths if p in held]
+
+
 def scene_of(path: Path) -> str:
     """What an episode has in common with others of its scene: start time, else the name."""
     started_ns = read_info(path).started_ns

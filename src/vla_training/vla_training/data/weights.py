@@ -6,15 +6,28 @@ priority data). Deliberately draws nothing.
 """
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 
 from vla_core.errors import did_you_mean, VlaError
-from vla_data.tagging import read_info
-from vla_training.data.dataset import EpisodeDataset
 
 
-def sample_weights(data: EpisodeDataset, priorities: Mapping[str, float]) -> np.ndarray:
+class Named(Protocol):
+    """Samples of episodes that have names."""
+
+    @property
+    def names(self) -> list[set[str]]:
+        """Names of each episode."""
+        ...
+
+    @property
+    def episode_of(self) -> np.ndarray:
+        """Number (N,) of each sample's episode."""
+        ...
+
+
+def sample_weights(data: Named, priorities: Mapping[str, float]) -> np.ndarray:
     """Probability (N,) float64 of each sample; the sum is 1.
 
     priorities: name of the folder that holds the episodes, or a tag -> factor; several that match
@@ -24,7 +37,7 @@ def sample_weights(data: EpisodeDataset, priorities: Mapping[str, float]) -> np.
     for name, factor in priorities.items():
         if not (np.isfinite(factor) and factor >= 0.0):
             raise VlaError(f'priority of {name}: {factor} is not a number of at least 0')
-    names = [{path.parent.name, *read_info(path).tags} for path in data.paths]
+    names = data.names
     known = set().union(*names)
     for name in priorities:
         if name not in known:

@@ -11,22 +11,15 @@ from dataclasses import dataclass, fields
 
 import torch
 from torch import nn
-import torch.nn.functional as F
 
 from vla_core.errors import VlaError
 from vla_policy.expert.batch import ExpertBatch
 from vla_policy.expert.expert import ActionExpert
-from vla_policy.expert.layers import perceptron
 from vla_policy.geometry import image_grid
 from vla_policy.trainable import TrainableEncoder
 from vla_training.pretrain.keypoints import image_loss, look_loss, token_loss
 from vla_training.pretrain.labels import IMPORTANCE, KEYPOINTS, POSE
-
-# An error as large as this costs as much as one of another kind. Position: a millimetre at the
-# opening, more the further away.
-_POSITION_M, _POSITION_SHARE = 0.0003, 0.04
-_AXIS, _AXIS_SHARE = 0.01, 0.1
-_OUTPUT_M, _OUTPUT_AXIS = 0.01, 0.1  # one unit of the pose head
+from vla_training.pretrain.teller import pose_losses, PoseLosses, Teller
 
 
 @dataclass(frozen=True)
@@ -47,16 +40,6 @@ class Losses:
         return Losses(*(getattr(self, item.name).detach() for item in fields(self)))
 
 
-@dataclass(frozen=True)
-class PoseLosses:
-    """Mean losses of the trocar's pose, and each sample's errors (B,) in m and as axis vectors."""
-
-    position: torch.Tensor
-    axis: torch.Tensor
-    off_m: torch.Tensor
-    off_rad: torch.Tensor
-
-
 class SeeingModel(nn.Module):
     """Encoder, the expert's trunk, and the heads of the objective."""
 
@@ -72,8 +55,7 @@ class SeeingModel(nn.Module):
             )
         self.token_head = nn.Linear(config.feature_width, 3 * KEYPOINTS)
         self.image_head = nn.Parameter(torch.randn(KEYPOINTS, config.feature_width, 2) * 0.02)
-        self.pose_query = nn.Parameter(torch.randn(1, config.width) * 0.02)
-        self.pose_head = perceptron(config.width, 2 * config.width, POSE)
+        self.pose_teller = Teller(config.width, POSE)
         importance = torch.from_numpy(IMPORTANCE).float()
         self.register_buffer('importance', importance, persistent=False)
 
@@ -103,10 +85,9 @@ class SeeingModel(nn.Module):
         if attention is not None:
             looked = attention[:, :, :KEYPOINTS]
             look = look_loss(looked, keypoints, self.grid(images), weight)
-        total = found.position + found.axis + image + look + token
-        return Losses(
-            total, found.position, found.axis, image, look, token, found.off_m, found.off_rad
-        )
+        position, axis = found.position.mean(), found.axis.mean()
+        total = position + axis + image + look + token
+        return Losses(total, position, axis, image, look, token, found.off_m, found.off_rad)
 
     def vision_losses(
         self, images: torch.Tensor, keypoints: torch.Tensor, view: torch.Tensor, *, task: str
@@ -129,12 +110,10 @@ class SeeingModel(nn.Module):
         age_s: torch.Tensor | None = None,
     ) -> PoseLosses:
         """Compare what the trunk makes of features (B, T, D) with pose (B, 6)."""
-        guess = self._pose(seen_batch(self.expert, features, state, motion, age_s))
-        off_m = (guess[:, :3] - pose[:, :3]).norm(dim=1)
-        off_axis = (guess[:, 3:] - pose[:, 3:]).norm(dim=1)
-        position = _robust(off_m / (_POSITION_M + _POSITION_SHARE * pose[:, :3].norm(dim=1)))
-        axis = _robust(off_axis / (_AXIS + _AXIS_SHARE * pose[:, 3:].norm(dim=1)))
-        return PoseLosses(position, axis, off_m, off_axis)
+        condition = self.expert.condition(
+            seen_batch(self.expert, features, state, motion, age_s)
+        )
+        return pose_losses(self.pose_teller(condition), pose)
 
     def grid(self, images: torch.Tensor) -> tuple[int, int]:
         """Rows and columns of tokens in a view of images (B, V, H, W, 3)."""
@@ -147,13 +126,6 @@ class SeeingModel(nn.Module):
     ) -> torch.Tensor:  # fmt: skip
         views = tokens.unflatten(1, (images.shape[1], -1))
         return token_loss(self.token_head(views), keypoints, self.grid(images), weight)
-
-    def _pose(self, batch: ExpertBatch) -> torch.Tensor:
-        """The trocar's pose (B, 6) from the needle, as the expert's trunk understands it."""
-        condition = self.expert.condition(batch)
-        query = self.pose_query.expand(len(condition), 1, -1)
-        seen = F.scaled_dot_product_attention(query, condition, condition)[:, 0]
-        return self.pose_head(seen) * condition.new_tensor([_OUTPUT_M] * 3 + [_OUTPUT_AXIS] * 3)
 
     def _places(self, features: torch.Tensor) -> torch.Tensor:
         """Image positions (B, V, KEYPOINTS, 2) from the feature token of each keypoint."""
@@ -188,7 +160,3 @@ def seen_batch(
         motion[:, None].repeat(1, config.sources, 1),
         age_s / 2,
     )
-
-
-def _robust(off: torch.Tensor) -> torch.Tensor:
-    return F.smooth_l1_loss(off, torch.zeros_like(off), beta=1.0)

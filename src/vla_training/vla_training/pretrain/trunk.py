@@ -88,7 +88,7 @@ def _learn(
     def loss(batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
         losses = model.pose_losses(*batch)
         kept.append(float(losses.off_m.detach().mean()))
-        return losses.position + losses.axis
+        return losses.position.mean() + losses.axis.mean()
 
     def tell(done: int, _: float) -> None:
         spent_s = time.monotonic() - began_s

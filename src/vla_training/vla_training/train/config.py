@@ -25,6 +25,7 @@ class DataConfig:
     max_cache_gb: float = 20.0
     validation_share: float = 0.1  # of the episodes, chosen before any weighting
     split_seed: int = 0
+    corrections: tuple[str, ...] = ()  # folders of `vla dagger`, beside the episodes
     priorities: dict[str, float] = field(default_factory=dict)  # folder or tag -> factor
     labels: Literal['recorded', 'robot'] = 'recorded'
     ages: Literal['model', 'measured', 'mean', 'zero'] = 'model'
@@ -119,6 +120,7 @@ class TrainConfig:
     expert: ExpertOverrides = field(default_factory=ExpertOverrides)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     lora: LoraConfig = field(default_factory=LoraConfig)
+    truth_weight: float = 0.0  # of a loss for where the trocar is, as corrections know it
     batch: int = 1  # samples computed at once
     accumulation: int = 8  # batches a step, over all processes together
     steps: int = 10_000
@@ -139,6 +141,7 @@ class TrainConfig:
             _require(getattr(self, name) >= 1, name, 'at least 1')
         _require(self.seed >= 0, 'seed', 'at least 0')
         _require(0.0 <= self.averaging < 1.0, 'averaging', 'from 0 to below 1')
+        _require(self.truth_weight >= 0.0, 'truth_weight', 'at least 0')
 
     @property
     def samples_a_step(self) -> int:

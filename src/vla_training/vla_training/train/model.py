@@ -13,6 +13,8 @@ from torch import nn
 
 from vla_policy.expert.batch import ExpertBatch
 from vla_policy.expert.expert import ActionExpert
+from vla_training.data.dataset import TRUTH
+from vla_training.pretrain.teller import Teller, truth_loss
 from vla_training.train.config import OptimizerConfig
 from vla_training.train.seam import TrainingBatch
 
@@ -22,11 +24,19 @@ _SENSOR, _TRUNK = 'expert.trunk.sensor.', 'expert.trunk.'
 class PolicyModel(nn.Module):
     """Expert on cached features, or behind an encoder that makes them of pictures."""
 
-    def __init__(self, expert: ActionExpert, encoder: nn.Module | None = None) -> None:
-        """`encoder`: images (B, V, H, W, 3) uint8 and a task to features (B, T, D), and more."""
+    def __init__(
+        self, expert: ActionExpert, encoder: nn.Module | None = None, truth_weight: float = 0.0
+    ) -> None:
+        """`encoder`: images (B, V, H, W, 3) uint8 and a task to features (B, T, D), and more.
+
+        `truth_weight`: of the loss of a head that tells what the trunk is to understand, where
+        samples hold the truth.
+        """
         super().__init__()
         self.expert = expert.requires_grad_(True)
         self.encoder = encoder
+        self._truth_weight = truth_weight
+        self.teller = Teller(expert.config.width, TRUTH) if truth_weight else None
 
     @property
     def device(self) -> torch.device:
@@ -36,7 +46,12 @@ class PolicyModel(nn.Module):
     def forward(self, batch: TrainingBatch, seed: int) -> torch.Tensor:
         """Loss (B,) of each sample; the noise of the head follows from `seed`."""
         generator = torch.Generator(self.device).manual_seed(seed)
-        return self.expert.loss(self.inputs(batch), batch.actions, generator, batch.mask)
+        condition = self.expert.condition(self.inputs(batch))
+        loss = self.expert.loss_given(condition, batch.actions, generator, batch.mask)
+        if self.teller is None:
+            return loss
+        known: Any = batch
+        return loss + self._truth_weight * truth_loss(self.teller(condition), known.truth)
 
     @torch.no_grad()
     def sample(self, batch: TrainingBatch, seed: int) -> torch.Tensor:

@@ -94,7 +94,7 @@ def build_model(
         if config.expert_weights:
             _take_weights(expert, info)
         encoder = build_encoder(config, info, device)
-    return PolicyModel(expert, encoder)
+        return PolicyModel(expert, encoder, config.truth_weight)
 
 
 def expert_config(config: TrainConfig, info: Manifest) -> ExpertConfig:

@@ -19,9 +19,11 @@ from vla_training.cache.build import build, CacheOrder, episode_folders
 from vla_training.cache.identity import identity_of
 from vla_training.cache.store import FeatureCache
 from vla_training.data.ages import AgeModel, FixedAges, LatencyAges
+from vla_training.data.corrections import correction_files, CorrectionDataset
 from vla_training.data.dataset import DataOptions, EpisodeDataset
+from vla_training.data.joined import JoinedDataset
 from vla_training.data.prepared import feature_keys, prepared
-from vla_training.data.split import split_episodes
+from vla_training.data.split import split_episodes, split_names
 from vla_training.train.config import DataConfig, TrainConfig
 from vla_training.train.loop import Report
 
@@ -32,8 +34,8 @@ BASE = 'base'
 class Datasets:
     """Split by episode; no validation where none is wanted."""
 
-    train: EpisodeDataset
-    validation: EpisodeDataset | None
+    train: EpisodeDataset | JoinedDataset
+    validation: EpisodeDataset | JoinedDataset | None
 
 
 def base_checkpoint(config: TrainConfig, out: Path, *, write: bool) -> Path:
@@ -132,12 +134,39 @@ def _opened(
             data.options = replace(given, ages=data.measured_ages())
         return data
 
-    sets = Datasets(opened(learned), opened(held) if held else None)
-    report(
-        f'{len(learned)} episodes with {len(sets.train)} samples to learn from, {len(held)} with '
-        f'{0 if sets.validation is None else len(sets.validation)} to validate'
-    )
+    recordings = opened(learned), opened(held) if held else None
+    sets = _with_corrections(config, base, *recordings)
+    _tell(sets, report)
     return sets
+
+
+def _tell(sets: Datasets, report: Report) -> None:
+    held = sets.validation
+    report(
+        f'{len(sets.train.paths)} episodes with {len(sets.train)} samples to learn from, '
+        f'{len(held.paths) if held else 0} with {len(held) if held else 0} to validate'
+    )
+
+
+def _with_corrections(
+    config: TrainConfig, base: Path, train: EpisodeDataset, held: EpisodeDataset | None
+) -> Datasets:
+    """Put what `vla dagger` collected beside the recordings, split in the same shares."""
+    options = config.data
+    if not options.corrections:
+        return Datasets(train, held)
+    if config.stage != 'frozen' or options.images != 'normal' or options.ages == 'zero':
+        raise VlaError(
+            'data.corrections hold features of what was seen, as old as they were: leave them out '
+            "with a stage that trains the encoder, images 'black' or ages 'zero'"
+        )
+    files = correction_files([Path(path) for path in options.corrections], base)
+    learned, others = split_names(files, options.validation_share, options.split_seed)
+    sensor = options.sensor == 'normal'
+    both = JoinedDataset(train, CorrectionDataset(learned, sensor=sensor))
+    if held is None or not others:
+        return Datasets(both, held)
+    return Datasets(both, JoinedDataset(held, CorrectionDataset(others, sensor=sensor)))
 
 
 def _age_model(options: DataConfig) -> AgeModel:

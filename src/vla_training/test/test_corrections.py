@@ -1,0 +1,124 @@
+"""Corrections on disk and in batches: whole, of one encoder, beside recordings."""
+
+import numpy as np
+import pytest
+import torch
+
+from vla_core.errors import VlaError
+from vla_policy.expert.batch import ExpertBatch
+from vla_training.data import corrections
+from vla_training.data.corrections import Correction, correction_files, CorrectionDataset, INPUTS
+from vla_training.data.dataset import Batch, TRUTH
+from vla_training.data.joined import JoinedDataset
+from vla_training.data.weights import sample_weights
+
+
+def correction(number):
+    """A tick whose every number tells which it is."""
+    inputs = ExpertBatch(
+        torch.full((1, 3, 4), float(number)), torch.full((1, 5, 6), number + 0.5),
+        torch.tensor([[True, True, False, True, True]]), torch.full((1, 12), float(number)),
+        torch.tensor([0.01]), torch.full((1, 5), 0.4), torch.full((1, 5, 6), float('nan')),
+        torch.tensor([0.2]),
+    )  # fmt: skip
+    return Correction(inputs, np.full((8, 6), number * 1e-3), np.full(TRUTH, number * 1e-2))
+
+
+@pytest.fixture
+def folder(tmp_path, nano):
+    corrections.claim(tmp_path / 'd', nano)
+    corrections.write(tmp_path / 'd', 'one', [correction(0), correction(1)])
+    corrections.write(tmp_path / 'd', 'two', [correction(2)])
+    return tmp_path / 'd'
+
+
+def test_what_was_written_comes_back(folder, nano):
+    files = correction_files([folder], nano)
+    assert [path.name for path in files] == ['one.npz', 'two.npz']
+    data = CorrectionDataset(files)
+    assert len(data) == 3 and data.episode_of.tolist() == [0, 0, 1]
+    batch = data.batch(np.array([2, 0]), np.random.default_rng(0))
+    for row, number in enumerate((2, 0)):
+        wanted = correction(number)
+        for name in INPUTS:
+            found, own = getattr(batch.inputs, name)[row], getattr(wanted.inputs, name)[0]
+            if name == 'window':
+                own = own.masked_fill(~wanted.inputs.window_mask[0][:, None], 0.0)
+            torch.testing.assert_close(found, own, equal_nan=True)
+        np.testing.assert_allclose(batch.actions[row], wanted.actions, rtol=1e-6)
+        np.testing.assert_allclose(batch.truth[row], wanted.truth, rtol=1e-6)
+    assert batch.mask.all()
+
+
+def test_an_absent_sensor_is_masked_as_a_whole(folder, nano):
+    data = CorrectionDataset(correction_files([folder], nano), sensor=False)
+    inputs = data.batch(np.array([1]), np.random.default_rng(0)).inputs
+    assert not inputs.window_mask.any() and not inputs.window.any()
+
+
+def test_an_episode_is_there_when_its_rows_are(folder):
+    assert corrections.is_written(folder, 'one') and not corrections.is_written(folder, 'three')
+    (folder / 'three.window.npy').write_bytes(b'')  # as a killed run leaves it
+    assert not corrections.is_written(folder, 'three')
+
+
+def test_episodes_without_a_tick_are_passed_over_and_only_such_are_an_error(folder, nano):
+    corrections.write(folder, 'empty', [])
+    files = correction_files([folder], nano)
+    assert len(CorrectionDataset(files)) == 3
+    with pytest.raises(VlaError, match='no tick'):
+        CorrectionDataset([path for path in files if path.stem == 'empty'])
+
+
+def test_features_of_another_encoder_are_refused(folder, init):
+    for use in (lambda: correction_files([folder], init), lambda: corrections.claim(folder, init)):
+        with pytest.raises(VlaError, match=r'another encoder.*vla dagger'):
+            use()
+
+
+def test_a_folder_without_corrections_and_a_spoilt_file_are_named(folder, nano, tmp_path):
+    with pytest.raises(VlaError, match='holds no corrections; vla dagger makes them'):
+        correction_files([tmp_path], nano)
+    (folder / 'two.npz').write_bytes(b'nonsense')
+    with pytest.raises(VlaError, match=r'two\.npz cannot be read.*run vla dagger again'):
+        CorrectionDataset(correction_files([folder], nano))
+
+
+class Recordings:
+    """Two episodes with three samples, told by their actions: 100, 101, 102."""
+
+    paths, names = ('a', 'b'), [{'demos'}, {'demos', 'disturbed'}]
+    episode_of = np.array([0, 1, 1])
+
+    def __len__(self):
+        return 3
+
+    def batch(self, indices, rng):
+        rows = [correction(100 + index) for index in indices]
+        inputs = ExpertBatch.stack([row.inputs for row in rows])
+        actions = torch.from_numpy(np.stack([row.actions for row in rows])).float()
+        mask = torch.ones(actions.shape[:2]).bool()
+        return Batch(inputs, actions, mask, torch.full((len(rows), TRUTH), torch.nan))
+
+
+@pytest.fixture
+def joined(folder, nano):
+    return JoinedDataset(Recordings(), CorrectionDataset(correction_files([folder], nano)))
+
+
+@pytest.mark.parametrize('order', [[4, 0, 3, 2], [5, 3], [2, 1], [0, 5, 1, 4, 2, 3]])
+def test_a_joined_batch_keeps_the_order_it_was_asked_for(joined, order):
+    batch = joined.batch(np.array(order), np.random.default_rng(0))
+    told = [100, 101, 102, 0, 1, 2]
+    wanted = torch.tensor([told[index] for index in order], dtype=torch.float32)
+    torch.testing.assert_close(batch.actions[:, 0, 0], wanted * 1e-3)
+    torch.testing.assert_close(batch.inputs.state[:, 0], wanted)
+    torch.testing.assert_close(batch.truth[:, 0].isnan(), wanted >= 100)
+
+
+def test_priorities_name_recordings_and_corrections(joined):
+    assert joined.episode_of.tolist() == [0, 1, 1, 2, 2, 3]
+    weights = sample_weights(joined, {'d': 3.0, 'disturbed': 2.0})
+    np.testing.assert_allclose(weights * 14, [1, 2, 2, 3, 3, 3])
+    with pytest.raises(VlaError, match='did you mean demos'):
+        sample_weights(joined, {'demo': 2.0})

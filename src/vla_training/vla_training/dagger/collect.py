@@ -1,0 +1,118 @@
+"""Corrections of a checkpoint: it drives in the simulated lab, the demonstrator answers each tick.
+
+DAgger (Ross, Gordon, Bagnell, AISTATS 2011): a policy cloned from demonstrations knows only what
+a demonstrator meets; here it is told what to do about what it gets itself into. Called by
+`vla dagger`, in several processes. Deterministic: an episode follows from its seed and the
+options. Deliberately trains nothing.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+import functools
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+
+from vla_core.errors import VlaError
+from vla_training.dagger.teacher import TaughtPolicy
+from vla_training.data import corrections
+from vla_training.evaluation.evaluate import run_one
+from vla_training.evaluation.options import Delays, EvaluationOptions
+from vla_training.evaluation.policies import CheckpointPolicy, Policy
+
+
+@dataclass(frozen=True)
+class DaggerOptions:
+    """What the episodes are like; each draws its own setting from its seed."""
+
+    teacher_share: float = 0.4  # of episodes that the demonstrator drives, pushed off now and then
+    moving_share: float = 0.7  # of episodes whose eye moves
+    nominal_share: float = 0.6  # of episodes with the nominal delay; the others draw one
+    delay_s: tuple[float, float] = (0.0, 0.8)  # of a pass, where it is drawn
+    size: tuple[int, int] = (640, 360)  # of the pictures
+
+    def __post_init__(self) -> None:
+        for name in ('teacher_share', 'moving_share', 'nominal_share'):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise VlaError(f'{name} {getattr(self, name)}: expected a number from 0 to 1')
+
+    def draw(self, seed: int) -> tuple[EvaluationOptions, bool]:
+        """The setting of an episode, and whether the demonstrator drives."""
+        rng = np.random.default_rng([seed, 0xDA66])
+        teacher, moving, nominal, overlap = rng.random(4)
+        delay_s = float(rng.uniform(*self.delay_s))
+        delays = Delays()
+        if nominal >= self.nominal_share:
+            delays = Delays(vlm_delay_s=delay_s, overlap=bool(overlap < 0.5))
+        setting = EvaluationOptions(
+            delays, 'moving' if moving < self.moving_share else 'still', width=self.size[0],
+            height=self.size[1],
+        )  # fmt: skip
+        return setting, bool(teacher < self.teacher_share)
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What became of one seed."""
+
+    seed: int
+    ticks: int  # that were kept
+    teacher: bool  # who drove
+    reason: str  # how the episode ended
+
+
+def collect(
+    checkpoint: Path, folder: Path, seeds: range, options: DaggerOptions, jobs: int,
+    progress: Callable[[Collected], None],
+    make: Callable[[], Policy] | None = None,
+) -> int:  # fmt: skip
+    """Write the corrections of the seeds that `folder` lacks; return how many there were already.
+
+    VlaError where the folder holds another encoder's.
+    """
+    corrections.claim(folder, checkpoint)
+    missing = [seed for seed in seeds if not corrections.is_written(folder, _name(seed))]
+    make = make or functools.partial(CheckpointPolicy, checkpoint)
+    for one in _run(make, folder, missing, options, jobs):
+        progress(one)
+    return len(seeds) - len(missing)
+
+
+def _run(
+    make: Callable[[], Policy], folder: Path, seeds: list[int], options: DaggerOptions, jobs: int
+) -> Iterator[Collected]:
+    if jobs <= 1 or len(seeds) <= 1:
+        policy = TaughtPolicy(make())
+        yield from (_one(policy, folder, options, seed) for seed in seeds)
+        return
+    context = multiprocessing.get_context('spawn')
+    with context.Pool(min(jobs, len(seeds)), _start, (make, folder, options)) as pool:
+        yield from pool.imap_unordered(_work, seeds)
+
+
+def _one(policy: TaughtPolicy, folder: Path, options: DaggerOptions, seed: int) -> Collected:
+    setting, policy.teacher_drives = options.draw(seed)
+    result = run_one(seed, policy, setting)
+    corrections.write(folder, _name(seed), policy.kept)
+    return Collected(seed, len(policy.kept), policy.teacher_drives, result.reason)
+
+
+def _name(seed: int) -> str:
+    return f'insert_{seed:06d}'
+
+
+_work_with: Callable[[int], Collected] | None = None  # of a worker process
+
+
+def _start(make: Callable[[], Policy], folder: Path, options: DaggerOptions) -> None:
+    global _work_with
+    import torch
+
+    torch.set_num_threads(1)
+    _work_with = functools.partial(_one, TaughtPolicy(make()), folder, options)
+
+
+def _work(seed: int) -> Collected:
+    assert _work_with is not None
+    return _work_with(seed)
