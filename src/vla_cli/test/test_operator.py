@@ -14,6 +14,7 @@ from vla_cli.operator.link import OperatorLink
 from vla_cli.operator.records import OUTCOMES
 from vla_cli.verbs import robot as robot_verb
 from vla_core.errors import VlaError
+from vla_core.robot_services import ROBOT_SERVICES
 from vla_msgs.action import ExecuteTask
 from vla_msgs.msg import CommandStatus, RobotStatus
 from vla_ros import qos
@@ -28,7 +29,7 @@ class Driver(Node):
         self.called, self.refuse = [], ''
         self.robot = self.create_publisher(RobotStatus, 'robot/status', qos.STATUS)
         self.command = self.create_publisher(CommandStatus, 'robot/command_status', qos.STATUS)
-        for name in link_module.SERVICES:
+        for name in ROBOT_SERVICES:
             self.create_service(Trigger, f'robot/{name}', self._answer(name))
         self.create_timer(0.1, self._publish)
 

@@ -4,6 +4,7 @@ import inspect
 from pathlib import Path
 import re
 
+from vla_core.robot_services import ROBOT_SERVICES
 import vla_core.safety
 from vla_drivers.nodes import command_node, robot_driver, robot_messages
 from vla_drivers.nodes.robot_parameters import Parameters
@@ -40,7 +41,7 @@ def test_every_word_is_a_parameter_a_reason_or_a_field_that_exists():
 
 def test_every_operator_service_is_on_the_page():
     made = inspect.getsource(command_node) + inspect.getsource(robot_driver)
-    for name in robot_driver.OPERATOR:
+    for name in ROBOT_SERVICES:
         assert f"'{name}'" in made or f'robot/{name}' in made
         assert name in PAGE
     assert 'device_state_only' in inspect.getsource(robot_messages)

@@ -19,6 +19,7 @@ from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 from wire_helpers import free_port
 
+from vla_core.robot_services import ROBOT_SERVICES
 from vla_drivers.nodes.robot_driver import RobotDriver
 from vla_msgs.msg import ActionChunk, CommandStatus, RobotStatus, SensorBatch
 from vla_ros import convert, qos
@@ -38,7 +39,6 @@ SLOW = {
     'silence_s': 1.0,
     'max_tracking_error_m': 0.02,
 }
-SERVICES = ('enable', 'disable', 'emergency_stop', 'reset', 'withdraw', 'recover')
 
 
 @pytest.fixture(scope='module')
@@ -59,7 +59,7 @@ class Operator:
         self.samples = listener.create_publisher(SensorBatch, 'sensor/samples', qos.SENSOR_STREAM)
         self.stop_topic = listener.create_publisher(Bool, 'robot/emergency_stop', qos.STATUS)
         self.clients = {
-            name: listener.create_client(Trigger, f'robot/{name}') for name in SERVICES
+            name: listener.create_client(Trigger, f'robot/{name}') for name in ROBOT_SERVICES
         }
         self.plan, self.force_n, self.expert, self.sensor = Chunks(), 0.1, True, True
         self._end = threading.Event()

@@ -6,17 +6,18 @@ Used by the tests of the command path.
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
+from vla_core.robot_services import ROBOT_SERVICES
 from vla_ros import qos
 from vla_ros.testing import wait_for
-
-SERVICES = ('enable', 'disable', 'emergency_stop', 'reset', 'withdraw', 'recover')
 
 
 class Operator:
     """Calls the services on a node that somebody else spins."""
 
     def __init__(self, node) -> None:
-        self._clients = {name: node.create_client(Trigger, f'robot/{name}') for name in SERVICES}
+        self._clients = {
+            name: node.create_client(Trigger, f'robot/{name}') for name in ROBOT_SERVICES
+        }
         self.stop_topic = node.create_publisher(Bool, 'robot/emergency_stop', qos.STATUS)
 
     def call(self, name: str, timeout_s: float = 15.0) -> tuple[bool, str]:

@@ -31,7 +31,6 @@ from vla_msgs.action import ExecuteTask
 from vla_msgs.msg import CommandStatus, RobotStatus
 from vla_ros import qos
 
-SERVICES = ('enable', 'disable', 'emergency_stop', 'reset', 'withdraw', 'recover')
 ANSWER_S = 15.0  # discovery alone has taken more than 3 s on a loaded machine
 PATIENT_S = 3.0  # after this it is said that we still wait
 RECOVER_S = 60.0  # activating and homing take a while

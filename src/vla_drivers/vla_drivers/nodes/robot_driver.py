@@ -13,6 +13,7 @@ from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
 from vla_core.health import HealthItem
+from vla_core.robot_services import ROBOT_SERVICES
 from vla_core.rotation import euler_to_quat
 from vla_core.safety.values import GateState
 from vla_drivers.command_health import condition_of, robot_item
@@ -40,7 +41,6 @@ NOT_REJECTED = frozenset(
         *('not_sent', 'send_failures', 'robot_errors', 'library_messages'),
     )
 )
-OPERATOR = ('enable', 'disable', 'emergency_stop', 'reset', 'withdraw', 'recover')
 
 
 class RobotDriver(DeviceNode):
@@ -170,7 +170,7 @@ class RobotDriver(DeviceNode):
     def _refuse_commands(self) -> None:
         self._answers = self.add_publisher(CommandStatus, 'robot/command_status', qos.STATUS)
         self.add_subscription(ActionChunk, 'action/chunk', self._refuse, qos.CHUNKS)
-        for name in OPERATOR:
+        for name in ROBOT_SERVICES:
             self.add_service(Trigger, f'robot/{name}', self._cannot)
 
     def _refuse(self, chunk: ActionChunk) -> None:
