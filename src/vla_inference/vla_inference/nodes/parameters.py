@@ -33,7 +33,7 @@ class VlmParameters(ModelParameters):
     """Parameters of vlm_node."""
 
     dtype: str = param(
-        "number format of the weights; 'auto': bfloat16 on a GPU, float32 on the CPU",
+        "number format of the weights; 'auto': bfloat16 where the device has it, else float32",
         one_of=('auto', 'float32', 'bfloat16', 'float16'),
         read_only=True,
     )
