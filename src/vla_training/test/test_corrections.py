@@ -12,13 +12,15 @@ from vla_training.data.dataset import Batch, TRUTH
 from vla_training.data.joined import JoinedDataset
 from vla_training.data.weights import sample_weights
 
+VIEWS = 5
+
 
 def correction(number):
     """A tick whose every number tells which it is."""
     inputs = ExpertBatch(
-        torch.full((1, 3, 4), float(number)), torch.full((1, 5, 6), number + 0.5),
+        torch.full((1, 6, 4), float(number)), torch.full((1, 5, 6), number + 0.5),
         torch.tensor([[True, True, False, True, True]]), torch.full((1, 12), float(number)),
-        torch.tensor([0.01]), torch.full((1, 5), 0.4), torch.full((1, 5, 6), float('nan')),
+        torch.tensor([0.01]), torch.full((1, 10), 0.4), torch.full((1, 10, 6), float('nan')),
         torch.tensor([0.2]),
     )  # fmt: skip
     return Correction(inputs, np.full((8, 6), number * 1e-3), np.full(TRUTH, number * 1e-2))
@@ -35,7 +37,7 @@ def folder(tmp_path, nano):
 def test_what_was_written_comes_back(folder, nano):
     files = correction_files([folder], nano)
     assert [path.name for path in files] == ['one.npz', 'two.npz']
-    data = CorrectionDataset(files)
+    data = CorrectionDataset(files, VIEWS, 2)
     assert len(data) == 3 and data.episode_of.tolist() == [0, 0, 1]
     batch = data.batch(np.array([2, 0]), np.random.default_rng(0))
     for row, number in enumerate((2, 0)):
@@ -51,7 +53,7 @@ def test_what_was_written_comes_back(folder, nano):
 
 
 def test_an_absent_sensor_is_masked_as_a_whole(folder, nano):
-    data = CorrectionDataset(correction_files([folder], nano), sensor=False)
+    data = CorrectionDataset(correction_files([folder], nano), VIEWS, 2, sensor=False)
     inputs = data.batch(np.array([1]), np.random.default_rng(0)).inputs
     assert not inputs.window_mask.any() and not inputs.window.any()
 
@@ -65,9 +67,9 @@ def test_an_episode_is_there_when_its_rows_are(folder):
 def test_episodes_without_a_tick_are_passed_over_and_only_such_are_an_error(folder, nano):
     corrections.write(folder, 'empty', [])
     files = correction_files([folder], nano)
-    assert len(CorrectionDataset(files)) == 3
+    assert len(CorrectionDataset(files, VIEWS, 2)) == 3
     with pytest.raises(VlaError, match='no tick'):
-        CorrectionDataset([path for path in files if path.stem == 'empty'])
+        CorrectionDataset([path for path in files if path.stem == 'empty'], VIEWS, 2)
 
 
 def test_features_of_another_encoder_are_refused(folder, init):
@@ -76,12 +78,22 @@ def test_features_of_another_encoder_are_refused(folder, init):
             use()
 
 
+def test_fewer_passes_may_be_used_than_were_kept_and_not_more(folder, nano):
+    files = correction_files([folder], nano)
+    data = CorrectionDataset(files, VIEWS, 1)
+    inputs = data.batch(np.arange(2), np.random.default_rng(0)).inputs
+    assert inputs.features.shape == (2, 3, 4)
+    assert inputs.image_age_s.shape == (2, 5) and inputs.view_motion.shape == (2, 5, 6)
+    with pytest.raises(VlaError, match=r'one\.npz holds 2 passes, 3 are wanted'):
+        CorrectionDataset(files, VIEWS, 3)
+
+
 def test_a_folder_without_corrections_and_a_spoilt_file_are_named(folder, nano, tmp_path):
     with pytest.raises(VlaError, match='holds no corrections; vla dagger makes them'):
         correction_files([tmp_path], nano)
     (folder / 'two.npz').write_bytes(b'nonsense')
     with pytest.raises(VlaError, match=r'two\.npz cannot be read.*run vla dagger again'):
-        CorrectionDataset(correction_files([folder], nano))
+        CorrectionDataset(correction_files([folder], nano), VIEWS, 2)
 
 
 class Recordings:
@@ -103,7 +115,8 @@ class Recordings:
 
 @pytest.fixture
 def joined(folder, nano):
-    return JoinedDataset(Recordings(), CorrectionDataset(correction_files([folder], nano)))
+    corrected = CorrectionDataset(correction_files([folder], nano), VIEWS, 2)
+    return JoinedDataset(Recordings(), corrected)
 
 
 @pytest.mark.parametrize('order', [[4, 0, 3, 2], [5, 3], [2, 1], [0, 5, 1, 4, 2, 3]])

@@ -69,6 +69,27 @@ def test_who_only_watches_begins_his_answer_with_the_motion_there_is():
     assert sideways_m[0] > sideways_m[1] + 0.5e-4
 
 
+class Looking(ConstantPolicy):
+    """Notes what it is given; sees one pass."""
+
+    def act(self, tokens, inputs, sight, seed, prefix=None):
+        self.given = tokens.copy(), inputs
+        return super().act(tokens, inputs, sight, seed, prefix)
+
+
+def test_more_passes_may_be_kept_than_the_policy_sees():
+    learner = Looking(CONTRACT, np.zeros((8, 6)))
+    policy = TaughtPolicy(learner, passes=3)
+    run_one(7, policy, SHORT)
+    kept, (tokens, inputs) = policy.kept[-1].inputs, learner.given
+    views = len(policy.contract.views)
+    assert kept.image_age_s.shape == (1, 3 * views) and kept.features.shape[1] == 3
+    assert inputs.image_age_s.shape == (views,) and inputs.view_motion.shape == (views, 6)
+    assert tokens.shape == (1, 1)
+    ages = kept.image_age_s[0].reshape(3, views)[:, 0]
+    assert ages[0] < ages[1] < ages[2]
+
+
 def test_each_episode_draws_its_setting_and_shares_are_about_those_asked_for():
     options = DaggerOptions(teacher_share=0.3, moving_share=0.6, nominal_share=0.5)
     drawn = [options.draw(seed) for seed in range(400)]
@@ -95,7 +116,7 @@ def test_a_run_that_was_ended_goes_on_with_what_is_missing(tmp_path, nano, short
     assert collect(nano, out, range(5, 7), options, 1, told.append, FORWARD) == 1
     assert [one.seed for one in told] == [5, 6] and [one.teacher for one in told] == [False, True]
     assert (out / 'insert_000005.npz').read_bytes() == before
-    data = CorrectionDataset(correction_files([out], nano))
+    data = CorrectionDataset(correction_files([out], nano), 5, 1)
     assert len(data) == sum(one.ticks for one in told)
 
 
@@ -105,7 +126,7 @@ def test_the_number_of_processes_changes_nothing(tmp_path, nano):
     for jobs in (1, 2):
         out = tmp_path / str(jobs)
         collect(nano, out, seeds, options, jobs, lambda one: None, FORWARD)
-        data = CorrectionDataset(correction_files([out], nano))
+        data = CorrectionDataset(correction_files([out], nano), 5, 1)
         contents.append(data.batch(np.arange(len(data)), np.random.default_rng(0)))
     np.testing.assert_array_equal(contents[0].actions, contents[1].actions)
     np.testing.assert_array_equal(contents[0].inputs.window, contents[1].inputs.window)

@@ -25,6 +25,8 @@ def add_arguments(parser: Parser) -> None:
         help='share of episodes that the demonstrator drives (%(default)s)')  # fmt: skip
     add('--moving-share', type=float, default=0.7, metavar='P',
         help='share of episodes whose eye moves (%(default)s)')  # fmt: skip
+    add('--passes', type=int, default=0, metavar='N',
+        help='passes of the model kept with a tick, for policies that see more')  # fmt: skip
 
 
 def run(args) -> int:
@@ -33,7 +35,9 @@ def run(args) -> int:
     from vla_training.dagger.collect import collect, Collected, DaggerOptions
 
     read_manifest(args.checkpoint)  # its faults are told before processes start
-    options = DaggerOptions(teacher_share=args.teacher_share, moving_share=args.moving_share)
+    options = DaggerOptions(
+        teacher_share=args.teacher_share, moving_share=args.moving_share, passes=args.passes
+    )
     seeds = range(args.seed, args.seed + args.episodes)
     began_s, found = time.monotonic(), []
 

@@ -30,6 +30,7 @@ class DaggerOptions:
     moving_share: float = 0.7  # of episodes whose eye moves
     nominal_share: float = 0.6  # of episodes with the nominal delay; the others draw one
     delay_s: tuple[float, float] = (0.0, 0.8)  # of a pass, where it is drawn
+    passes: int = 0  # of the encoder, kept with a tick; at least those the policy sees
     size: tuple[int, int] = (640, 360)  # of the pictures
 
     def __post_init__(self) -> None:
@@ -83,7 +84,7 @@ def _run(
     make: Callable[[], Policy], folder: Path, seeds: list[int], options: DaggerOptions, jobs: int
 ) -> Iterator[Collected]:
     if jobs <= 1 or len(seeds) <= 1:
-        policy = TaughtPolicy(make())
+        policy = TaughtPolicy(make(), options.passes)
         yield from (_one(policy, folder, options, seed) for seed in seeds)
         return
     context = multiprocessing.get_context('spawn')
@@ -110,7 +111,8 @@ def _start(make: Callable[[], Policy], folder: Path, options: DaggerOptions) -> 
     import torch
 
     torch.set_num_threads(1)
-    _work_with = functools.partial(_one, TaughtPolicy(make()), folder, options)
+    policy = TaughtPolicy(make(), options.passes)
+    _work_with = functools.partial(_one, policy, folder, options)
 
 
 def _work(seed: int) -> Collected:

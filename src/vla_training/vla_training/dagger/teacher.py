@@ -4,6 +4,8 @@ Used by `collect` as the policy of an evaluation's episode, so that inputs, dela
 executor are those of closed-loop evaluation. Deliberately writes nothing.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,10 +26,11 @@ ELSEWHERE = 0.35
 class TaughtPolicy:
     """A policy with a demonstrator who answers every tick too, and drives where told to."""
 
-    def __init__(self, learner: Policy) -> None:
+    def __init__(self, learner: Policy, passes: int = 0) -> None:
+        """`passes` of the encoder are kept with a tick, at least those that the learner sees."""
         self._learner = learner
         self.contract, self.checkpoint_hash = learner.contract, learner.checkpoint_hash
-        self.passes, self.needs_pictures = learner.passes, learner.needs_pictures
+        self.passes, self.needs_pictures = max(passes, learner.passes), learner.needs_pictures
         self.teacher_drives = False
         self.reset(0)
 
@@ -55,7 +58,21 @@ class TaughtPolicy:
             self.kept.append(Correction(seen, plan.delta, truth))
         if self.teacher_drives:
             return self._disturber.disturb(plan, sight)
-        return self._learner.act(tokens, inputs, sight, seed, prefix)
+        own = inputs, tokens
+        if self.passes > self._learner.passes:
+            own = _newest(inputs, tokens, self._learner.passes, self.passes)
+        return self._learner.act(own[1], own[0], sight, seed, prefix)
+
+
+def _newest(
+    inputs: ModelInput, tokens: NDArray[np.float16], wanted: int, passes: int
+) -> tuple[ModelInput, NDArray[np.float16]]:
+    """Inputs and tokens of the newest `wanted` of so many passes."""
+    sources = len(inputs.image_age_s) * wanted // passes
+    newest = replace(
+        inputs, image_age_s=inputs.image_age_s[:sources], view_motion=inputs.view_motion[:sources]
+    )
+    return newest, tokens[: len(tokens) * wanted // passes]
 
 
 def _pose(sight: Sight) -> NDArray[np.float64]:

@@ -1,16 +1,17 @@
 """Corrections on disk: what a policy met in closed loop, and what the demonstrator says to it.
 
 `dagger` writes them, an episode at a time; `vla train` reads them beside recordings. A sample is
-the expert's whole input as it was live, so nothing is drawn anew when it is used. Windows, by far
-the most, are memory-mapped. Features belong to one encoder: a folder notes which, and serves no
-other. Deliberately runs no policy.
+the expert's whole input as it was live, so nothing is drawn anew when it is used. Windows and
+features, by far the most, are memory-mapped. Features belong to one encoder: a folder notes which,
+and serves no other. Deliberately runs no policy.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 import json
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -21,10 +22,11 @@ from vla_training.cache.identity import identity_of
 from vla_training.data.dataset import Batch
 
 FORMAT = 1
-_NOTE, _WINDOW, _ROWS = 'corrections.json', '.window.npy', '.npz'
+_NOTE, _ROWS = 'corrections.json', '.npz'
 _FLOAT16_MAX = 65504.0
 INPUTS = tuple(item.name for item in fields(ExpertBatch))
-_ARRAYS = (*(name for name in INPUTS if name != 'window'), 'actions', 'truth')
+_LARGE = ('window', 'features')  # files of their own
+_ARRAYS = (*(name for name in INPUTS if name not in _LARGE), 'actions', 'truth')
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,16 +60,17 @@ def write(folder: Path, name: str, rows: Sequence[Correction]) -> None:
         values[key] = np.concatenate(parts) if parts else np.zeros(0, np.float32)
     values['actions'] = np.array([row.actions for row in rows], np.float32)
     values['truth'] = np.array([row.truth for row in rows], np.float32)
-    values['features'] = values['features'].astype(np.float16)
-    window = values.pop('window').clip(-_FLOAT16_MAX, _FLOAT16_MAX).astype(np.float16)
-    for suffix, save in (
-        (_WINDOW, lambda file: np.save(file, window)),
-        (_ROWS, lambda file: np.savez(file, **values)),
-    ):
-        partial = folder / f'.{name}{suffix}'
-        with partial.open('wb') as file:
-            save(file)
-        os.replace(partial, folder / f'{name}{suffix}')
+    for key in _LARGE:
+        large = values.pop(key).clip(-_FLOAT16_MAX, _FLOAT16_MAX).astype(np.float16)
+        _put(folder / f'{name}.{key}.npy', lambda file, large=large: np.save(file, large))
+    _put(folder / f'{name}{_ROWS}', lambda file: np.savez(file, **values))
+
+
+def _put(path: Path, save: Callable[[BinaryIO], None]) -> None:
+    partial = path.with_name(f'.{path.name}')
+    with partial.open('wb') as file:
+        save(file)
+    os.replace(partial, path)
 
 
 def correction_files(folders: Sequence[Path], checkpoint: Path) -> list[Path]:
@@ -84,9 +87,13 @@ def correction_files(folders: Sequence[Path], checkpoint: Path) -> list[Path]:
 class CorrectionDataset:
     """All ticks of the episodes. One thread."""
 
-    def __init__(self, paths: Sequence[Path], *, sensor: bool = True) -> None:
-        """`sensor` False: as if the sensor were absent. VlaError where there is no tick."""
-        opened = [_open(path) for path in paths]
+    def __init__(
+        self, paths: Sequence[Path], views: int, passes: int, *, sensor: bool = True
+    ) -> None:
+        """`passes` of `views` are used of those that were kept; VlaError where that is too many,
+        or there is no tick. `sensor` False: as if it were absent.
+        """
+        opened = [_open(path, views, passes) for path in paths]
         self.paths = tuple(path for path, rows in zip(paths, opened) if rows)
         self._episodes = [rows for rows in opened if rows]
         if not self._episodes:
@@ -126,16 +133,28 @@ class CorrectionDataset:
         return Batch(ExpertBatch(**given), actions, mask, rows('truth'))
 
 
-def _open(path: Path) -> Mapping[str, np.ndarray]:
-    """Arrays of an episode by name, {} without a tick."""
+def _open(path: Path, views: int, passes: int) -> Mapping[str, np.ndarray]:
+    """Arrays of an episode by name with so many passes, {} without a tick."""
     try:
         with np.load(path, allow_pickle=False) as file:
             values = {name: file[name] for name in _ARRAYS}
-        window = np.load(path.with_name(path.name[: -len(_ROWS)] + _WINDOW), mmap_mode='r')
+        stem = path.name[: -len(_ROWS)]
+        for key in _LARGE:
+            values[key] = np.load(path.with_name(f'{stem}.{key}.npy'), mmap_mode='r')
     except (OSError, ValueError, KeyError) as error:
         advice = 'remove it and run vla dagger again'
         raise VlaError(f'{path} cannot be read ({error}): {advice}') from None
-    return values | {'window': window} if len(values['actions']) else {}
+    if not len(values['actions']):
+        return {}
+    kept = values['image_age_s'].shape[1] // views
+    if kept < passes:
+        raise VlaError(
+            f'{path} holds {kept} passes, {passes} are wanted: make others with vla dagger, or '
+            'train with a smaller expert.passes'
+        )
+    for name in ('features', 'image_age_s', 'view_motion'):
+        values[name] = values[name][:, : values[name].shape[1] * passes // kept]
+    return values
 
 
 def _note_of(checkpoint: Path) -> dict[str, object]:

@@ -162,11 +162,16 @@ def _with_corrections(
         )
     files = correction_files([Path(path) for path in options.corrections], base)
     learned, others = split_names(files, options.validation_share, options.split_seed)
-    sensor = options.sensor == 'normal'
-    both = JoinedDataset(train, CorrectionDataset(learned, sensor=sensor))
+    views = len(read_manifest(base).contract.views)
+
+    def opened(paths: list[Path]) -> CorrectionDataset:
+        passes, sensor = train.options.passes, options.sensor == 'normal'
+        return CorrectionDataset(paths, views, passes, sensor=sensor)
+
+    both = JoinedDataset(train, opened(learned))
     if held is None or not others:
         return Datasets(both, held)
-    return Datasets(both, JoinedDataset(held, CorrectionDataset(others, sensor=sensor)))
+    return Datasets(both, JoinedDataset(held, opened(others)))
 
 
 def _age_model(options: DataConfig) -> AgeModel:
