@@ -25,17 +25,21 @@ def source():
 
 
 def test_poses_lie_in_front_of_the_opening_near_it_and_inside():
-    depths = []
+    depths, off_axis = [], []
     for seed in range(300):
         scene = sc.draw_scene(seed)
         joints = draw_joints(scene, np.random.default_rng(seed))
         assert kin.within_limits(joints)
         tip, _ = kin.forward(joints)
-        depths.append((scene.trocar_rotation.T @ (tip - scene.opening_m))[2])
+        x, y, depth = scene.trocar_rotation.T @ (tip - scene.opening_m)
+        depths.append(depth)
+        off_axis.append(np.hypot(x, y))
     depth_mm = 1e3 * np.array(depths)
     assert np.mean(depth_mm < -20) > 0.2
     assert np.mean((depth_mm > -15) & (depth_mm < 1)) > 0.3
     assert 0.05 < np.mean(depth_mm > 1) < 0.3
+    near = np.array(off_axis)[(depth_mm > -5) & (depth_mm < 1)]
+    assert np.mean(near > 0.0015) > 0.2  # beside it as well
 
 
 def test_the_same_number_gives_the_same_pictures_and_labels(source):

@@ -1,7 +1,8 @@
 """Random poses of the needle around a trocar, as the arm meets them on its way into the eye.
 
 Used by `scenes`. Poses lie on the approach, near the opening (most), inside the trocar and at the
-start. Deliberately knows no pictures.
+start. Some near the opening are well beside it: who never saw that believes to be on the axis
+wherever the needle is near. Deliberately knows no pictures.
 """
 
 import numpy as np
@@ -15,8 +16,8 @@ from vla_sim.expert import Expert
 Array = NDArray[np.float64]
 
 # Share of the kinds of poses. Most lie near the opening: there a millimetre decides.
-APPROACH, NEAR, INSIDE = 0.35, 0.40, 0.15  # the rest are start poses
-_FAR_M, _NEAR_M = 0.060, 0.015
+APPROACH, NEAR, BESIDE, INSIDE = 0.30, 0.28, 0.20, 0.13  # the rest are start poses
+_FAR_M, _NEAR_M, _BESIDE_M = 0.060, 0.015, 0.010
 _TRIES = 50
 
 
@@ -24,7 +25,7 @@ def draw_joints(scene: sc.Scene, rng: np.random.Generator) -> Array:
     """Draw joints (6,) rad that the arm can reach; start poses are the last resort."""
     for _ in range(_TRIES):
         kind = rng.random()
-        if kind > APPROACH + NEAR + INSIDE:
+        if kind > APPROACH + NEAR + BESIDE + INSIDE:
             break
         depth_m, sideways_m, turn_rad = _draw_offset(kind, scene, rng)
         frame = scene.trocar_rotation
@@ -48,4 +49,6 @@ def _draw_offset(
     if kind < APPROACH + NEAR:
         away = rng.uniform(-0.0005, _NEAR_M)
         return -away, 0.0006 + 0.12 * max(away, 0.0), 0.02
+    if kind < APPROACH + NEAR + BESIDE:
+        return -rng.uniform(-0.0005, _BESIDE_M), 0.0018, 0.03
     return rng.uniform(0.0, scene.tissue_depth_m - 0.0005), 0.0003, 0.01
