@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from vla_core.errors import VlaError
-from vla_sim.scripted import Goal, ScriptedExpert
+from vla_sim.scripted import Goal, ScriptedExpert, Sight
 from vla_training.dagger import collect as collecting
+from vla_training.dagger import teacher
 from vla_training.dagger.collect import collect, DaggerOptions
-from vla_training.dagger.teacher import ELSEWHERE, TaughtPolicy
+from vla_training.dagger.teacher import ASTRAY, ELSEWHERE, TaughtPolicy
 from vla_training.data.corrections import correction_files, CorrectionDataset
 from vla_training.evaluation.episode import Episode
 from vla_training.evaluation.evaluate import run_one
@@ -67,6 +68,18 @@ def test_who_only_watches_begins_his_answer_with_the_motion_there_is():
     episode.close()
     sideways_m = [plan.delta[0, 1] for plan in plans]
     assert sideways_m[0] > sideways_m[1] + 0.5e-4
+
+
+@pytest.mark.parametrize(
+    'tip_mm, share, weight',
+    [((0, 0, -30), ELSEWHERE, 1), ((3, 0, -15), 1, 1), ((0.1, 0, -3), 1, 1),
+     ((1.2, 0, -3), 1, ASTRAY), ((2.5, 0, 3), 1, ASTRAY), ((0, 0.2, 10), ELSEWHERE, 1)],
+)  # fmt: skip
+def test_what_decides_is_kept_and_drawn_more_often(tip_mm, share, weight):
+    upright = np.array([0.0, 0.0, 0.0, 1.0])
+    opening_m = np.array([0.2, 0.0, 0.1])
+    sight = Sight(0, opening_m + 1e-3 * np.array(tip_mm), upright, opening_m, upright, 0.018)
+    assert teacher._worth(sight) == (share, weight)
 
 
 class Looking(ConstantPolicy):

@@ -5,6 +5,7 @@ executor are those of closed-loop evaluation. Deliberately writes nothing.
 """
 
 from dataclasses import replace
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,9 @@ from vla_training.evaluation.policies import Policy
 # Ticks at the opening are all kept: there a tenth of a millimetre decides. Of the others, a share.
 _NEAR_M, _PAST_M = 0.020, 0.001
 ELSEWHERE = 0.35
+# About to strike the rim: rare, and what is done about it decides.
+_RIM_M, _ASTRAY_M = 0.006, 0.0007
+ASTRAY = 4.0  # times as often
 
 
 class TaughtPolicy:
@@ -52,10 +56,11 @@ class TaughtPolicy:
     ) -> NDArray[np.float64]:  # fmt: skip
         """See `Policy`: the chunk of who drives; what the demonstrator says is kept."""
         plan = self._teacher.plan(sight, Goal.INSERT)
-        if self._rng.random() < _worth(sight):
+        share, weight = _worth(sight)
+        if self._rng.random() < share:
             truth = np.concatenate([_pose(sight), self._teacher.eye_motion])
             seen = ExpertBatch.from_input(tokens, inputs)
-            self.kept.append(Correction(seen, plan.delta, truth))
+            self.kept.append(Correction(seen, plan.delta, truth, weight))
         if self.teacher_drives:
             return self._disturber.disturb(plan, sight)
         own = inputs, tokens
@@ -82,7 +87,8 @@ def _pose(sight: Sight) -> NDArray[np.float64]:
     return np.concatenate([sight.opening_m - sight.tip_m, axis])
 
 
-def _worth(sight: Sight) -> float:
-    """Probability that a tick is kept."""
-    tip_m = rotate(quat_inverse(sight.trocar_xyzw), sight.tip_m - sight.opening_m)
-    return 1.0 if -_NEAR_M < tip_m[2] < _PAST_M else ELSEWHERE
+def _worth(sight: Sight) -> tuple[float, float]:
+    """Probability that a tick is kept, and how often it is to be drawn then."""
+    x, y, depth = rotate(quat_inverse(sight.trocar_xyzw), sight.tip_m - sight.opening_m)
+    astray = depth > -_RIM_M and math.hypot(x, y) > _ASTRAY_M
+    return 1.0 if -_NEAR_M < depth < _PAST_M or astray else ELSEWHERE, ASTRAY if astray else 1.0
