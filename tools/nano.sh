@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# The whole recipe of the nano policy, from nothing: demonstrations, seeing, features, training, evaluation.
+# The whole recipe of the nano policy, from nothing: demonstrations, seeing, features, cloning, corrections, evaluation.
 # Called by `make nano`. Everything lies under build/nano and is taken up again where a run was ended.
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 work="${NANO_WORK:-$root/build/nano}"
 demonstrations="${NANO_DEMONSTRATIONS:-60}" # with an eye that stands still, and as many with one that moves
-seeing_steps="${NANO_SEEING_STEPS:-6500}"
+seeing_steps="${NANO_SEEING_STEPS:-6000}"
+corrections="${NANO_CORRECTIONS:-400}" # episodes that the cloned policy and the demonstrator drive
 jobs="$(nproc)"
 mkdir -p "$work"
 vla() { "$root/vla" "$@"; }
@@ -17,7 +18,14 @@ demonstrate() { # folder, number, first seed, options
   [ -e "$folder/.done" ] || { rm -rf "$folder" && vla sim --record "$number" --headless --noise --seed "$seed" --jobs "$jobs" --out "$folder" "$@" && touch "$folder/.done"; }
 }
 
-# Seeds: demonstrations from 100000 on, rendered scenes from 50000000 on, evaluation from 1000 on.
+learn() { # name of the run, checkpoint to begin with, options
+  local run="$work/$1" init="$2"
+  shift 2
+  [ -e "$run.done" ] || { vla train --config nano "init=$init" "out=$run" "data.cache=$work/cache" \
+    "data.episodes=[$(IFS=,; echo "${episodes[*]}")]" $(resume "$run") "$@" && touch "$run.done"; }
+}
+
+# Seeds: demonstrations from 100000 on, corrections from 300000 on, rendered scenes from 50000000 on, evaluation from 1000 on.
 demonstrate still "$demonstrations" 100000 --linger 3
 demonstrate moving "$demonstrations" 200000 --linger 3 --eye moving
 episodes=("$work/still" "$work/moving")
@@ -25,8 +33,9 @@ episodes=("$work/still" "$work/moving")
 [ -e "$work/seeing.done" ] || { vla pretrain --checkpoint "$work/untrained" --scenes "$work/scenes" --out "$work/seeing" --sets 30000 --jobs "$jobs" \
   --steps "$seeing_steps" --threads "$jobs" $(resume "$work/seeing.state") && touch "$work/seeing.done"; }
 vla cache --checkpoint "$work/seeing" --episodes "${episodes[@]}" --out "$work/cache" --jobs "$jobs"
-[ -e "$work/run.done" ] || { vla train --config nano "init=$work/seeing" "out=$work/run" "data.cache=$work/cache" \
-  "data.episodes=[$(IFS=,; echo "${episodes[*]}")]" $(resume "$work/run") && touch "$work/run.done"; }
+learn cloned "$work/seeing" steps=1000
+vla dagger --checkpoint "$work/cloned/best" --episodes "$corrections" --seed 300000 --out "$work/corrections" --jobs "$jobs"
+learn run "$work/cloned/best" "data.corrections=[$work/corrections]" truth_weight=0.1 optimizer.trunk_learning_rate=3e-4 steps=3000
 for task in still moving; do
   vla eval --checkpoint "$work/run/best" --seeds 1000-1049 --task "$task" --jobs "$jobs" --json "$work/eval_$task.json"
 done
