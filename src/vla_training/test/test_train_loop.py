@@ -44,8 +44,8 @@ def test_every_head_learns_a_small_set_by_heart(tmp_path, head):
 @pytest.mark.slow
 def test_what_is_learned_is_lost_when_observations_are_shuffled(tmp_path):
     model = make_model()
-    config = make_config(tmp_path, steps=450, batch=32, optimizer=FAST, validate_every=1000)
-    make_trainer(config, model, MadeUpData(512)).train()
+    config = make_config(tmp_path, steps=300, batch=32, optimizer=FAST, validate_every=1000)
+    make_trainer(config, model, MadeUpData(2048)).train()
     validation = Validation(MadeUpData(64, seed=9), 64, 32, 0)
     assert validation.score(model).skill > 0.7
     assert validation.score(model, shuffled=True).skill < 0.0
