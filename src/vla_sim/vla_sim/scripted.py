@@ -33,8 +33,7 @@ _SUBSTEPS = 4  # of one step of the chunk, in the look-ahead
 _STILL_TICKS = 3  # so many ticks without motion: the robot is held
 _STILL_M, _STILL_RAD = 2e-5, 2e-4
 _CLEAR_M = 0.006  # so far in front of the opening nothing is in the way sideways
-_OFF_AXIS_M = 0.0008  # too far off to go on: first onto the axis, a little back from the rim
-_BACK_M = 0.003  # so far in front of the opening
+_BACK_M = 0.003  # where it goes back to that is too far off, in front of the opening
 _ASTRAY_M, _ASTRAY_RAD = 0.0025, math.radians(2.5)  # further off: begin again
 _EYE_SPEED_M_S = 0.010  # what an eye may do; a faster jump is no motion to follow
 _EYE_TURN_RAD_S = 0.2
@@ -79,6 +78,7 @@ class Settings:
     above_tissue_m: float = HOLD_ABOVE_TISSUE_M
     axis_m: float = 0.0004  # an eye that drifts is followed within 0.3 mm; the bore is 1.1 mm
     axis_rad: float = math.radians(0.6)
+    off_axis_m: float = 0.0008  # too far off to go on: first onto the axis, back from the rim
     approach: Pace = Pace(0.012, 0.015, 2.0)
     insert: Pace = Pace(0.0055, 0.006, 1.2)
     retract: Pace = Pace(0.009, 0.015, 1.6)
@@ -298,7 +298,7 @@ class ScriptedExpert:
         ahead_m = depth_m - where.depth_m
         velocity[2] = math.copysign(pace.at(abs(ahead_m)), ahead_m)
         if ahead_m > 0.0:
-            slack_m = (BORE_RADIUS_M / 2 if inside else _OFF_AXIS_M) - settings.axis_m
+            slack_m = (BORE_RADIUS_M / 2 if inside else settings.off_axis_m) - settings.axis_m
             off = max((where.radial_m - settings.axis_m) / slack_m, 0.0)
             off_angle = max((where.angle_rad - settings.axis_rad) / settings.axis_rad, 0.0)
             velocity[2] *= max(1.0 - max(off, off_angle), 0.0)

@@ -15,7 +15,7 @@ from vla_core.model_input import ModelInput
 from vla_core.rotation import quat_inverse, rotate
 from vla_policy.expert.batch import ExpertBatch
 from vla_sim.disturbance import Disturber
-from vla_sim.scripted import Goal, ScriptedExpert, Sight
+from vla_sim.scripted import Goal, ScriptedExpert, Settings, Sight
 from vla_training.data.corrections import Correction
 from vla_training.evaluation.policies import Policy
 
@@ -24,7 +24,9 @@ _NEAR_M, _PAST_M = 0.020, 0.001
 ELSEWHERE = 0.35
 # About to strike the rim: rare, and what is done about it decides.
 _RIM_M, _ASTRAY_M = 0.006, 0.0007
-ASTRAY = 4.0  # times as often
+ASTRAY = 1.5  # times as often: with four times nothing struck it, and nothing went in
+# What is told a learner, who sees 0.5 mm and 0.5 degrees off: to go on where that is enough.
+LENIENT = Settings(axis_rad=math.radians(1.2), off_axis_m=0.0010)
 
 
 class TaughtPolicy:
@@ -42,7 +44,7 @@ class TaughtPolicy:
         """See `Policy`."""
         self._learner.reset(seed)
         self.kept: list[Correction] = []
-        self._teacher = ScriptedExpert(seed, driven=not self.teacher_drives)
+        self._teacher = ScriptedExpert(seed, LENIENT, driven=not self.teacher_drives)
         self._disturber = Disturber(np.random.default_rng([seed, 0xD157]))
         self._rng = np.random.default_rng([seed, 0xDA6])
 
