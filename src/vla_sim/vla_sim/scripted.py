@@ -33,7 +33,8 @@ _SUBSTEPS = 4  # of one step of the chunk, in the look-ahead
 _STILL_TICKS = 3  # so many ticks without motion: the robot is held
 _STILL_M, _STILL_RAD = 2e-5, 2e-4
 _CLEAR_M = 0.006  # so far in front of the opening nothing is in the way sideways
-_BACK_M = 0.003  # where it goes back to that is too far off, in front of the opening
+_OFF_AXIS_M = 0.0008  # too far off to go on: first onto the axis, a little back from the rim
+_BACK_M = 0.003  # so far in front of the opening
 _ASTRAY_M, _ASTRAY_RAD = 0.0025, math.radians(2.5)  # further off: begin again
 _EYE_SPEED_M_S = 0.010  # what an eye may do; a faster jump is no motion to follow
 _EYE_TURN_RAD_S = 0.2
@@ -78,7 +79,6 @@ class Settings:
     above_tissue_m: float = HOLD_ABOVE_TISSUE_M
     axis_m: float = 0.0004  # an eye that drifts is followed within 0.3 mm; the bore is 1.1 mm
     axis_rad: float = math.radians(0.6)
-    off_axis_m: float = 0.0008  # too far off to go on: first onto the axis, back from the rim
     approach: Pace = Pace(0.012, 0.015, 2.0)
     insert: Pace = Pace(0.0055, 0.006, 1.2)
     retract: Pace = Pace(0.009, 0.015, 1.6)
@@ -132,14 +132,9 @@ class ScriptedExpert:
     chunks join smoothly; everything else is in the sight.
     """
 
-    def __init__(
-        self, seed: int = 0, settings: Settings | None = None, *, driven: bool = False
-    ) -> None:
-        """`seed` draws the start poses that `retract` goes to.
-
-        `driven`: somebody else moves the tool; its velocity is then that of the sights.
-        """
-        self._settings, self._driven = settings or Settings(), driven
+    def __init__(self, seed: int = 0, settings: Settings | None = None) -> None:
+        """`seed` draws the start poses that `retract` goes to."""
+        self._settings = settings or Settings()
         self._seed = seed
         self._episode = 0
         self.reset()
@@ -195,12 +190,9 @@ class ScriptedExpert:
         spin = relative_rotvec(last.trocar_xyzw, sight.trocar_xyzw) / passed_s
         self._eye_m_s = _followed(self._eye_m_s, shift, _EYE_SPEED_M_S)
         self._eye_rad_s = _followed(self._eye_rad_s, spin, _EYE_TURN_RAD_S)
-        moved_m = sight.tip_m - last.tip_m
-        turned_rad = relative_rotvec(last.tip_xyzw, sight.tip_xyzw)
-        if self._driven:
-            self._move.take(moved_m / passed_s)
-            self._turn.take(turned_rad / passed_s)
-        still = np.linalg.norm(moved_m) < _STILL_M and np.linalg.norm(turned_rad) < _STILL_RAD
+        moved_m = np.linalg.norm(sight.tip_m - last.tip_m)
+        turned_rad = np.linalg.norm(relative_rotvec(last.tip_xyzw, sight.tip_xyzw))
+        still = moved_m < _STILL_M and turned_rad < _STILL_RAD
         self._still = self._still + 1 if still else 0
         if self._still >= _STILL_TICKS:
             self._move.rest()
@@ -298,7 +290,7 @@ class ScriptedExpert:
         ahead_m = depth_m - where.depth_m
         velocity[2] = math.copysign(pace.at(abs(ahead_m)), ahead_m)
         if ahead_m > 0.0:
-            slack_m = (BORE_RADIUS_M / 2 if inside else settings.off_axis_m) - settings.axis_m
+            slack_m = (BORE_RADIUS_M / 2 if inside else _OFF_AXIS_M) - settings.axis_m
             off = max((where.radial_m - settings.axis_m) / slack_m, 0.0)
             off_angle = max((where.angle_rad - settings.axis_rad) / settings.axis_rad, 0.0)
             velocity[2] *= max(1.0 - max(off, off_angle), 0.0)

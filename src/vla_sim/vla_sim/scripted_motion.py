@@ -62,10 +62,6 @@ class Smoother:
         """Forget the motion: the arm stands still."""
         self.velocity, self.acceleration = np.zeros(3), np.zeros(3)
 
-    def take(self, velocity: Array) -> None:
-        """Go on from a velocity (3,) that something else has brought about."""
-        self.velocity, self.acceleration = velocity, np.zeros(3)
-
     def follow(self, wanted: Array, dt_s: float) -> Array:
         """One step of dt_s towards the wanted velocity (3,); return the step's mean velocity."""
         asked = _shortened((wanted - self.velocity) / SMOOTHING_S, self._most)

@@ -23,8 +23,7 @@ def correction(number):
         torch.tensor([0.01]), torch.full((1, 10), 0.4), torch.full((1, 10, 6), float('nan')),
         torch.tensor([0.2]),
     )  # fmt: skip
-    actions, truth = np.full((8, 6), number * 1e-3), np.full(TRUTH, number * 1e-2)
-    return Correction(inputs, actions, truth, 4.0 if number == 2 else 1.0)
+    return Correction(inputs, np.full((8, 6), number * 1e-3), np.full(TRUTH, number * 1e-2))
 
 
 @pytest.fixture
@@ -101,7 +100,7 @@ class Recordings:
     """Two episodes with three samples, told by their actions: 100, 101, 102."""
 
     paths, names = ('a', 'b'), [{'demos'}, {'demos', 'disturbed'}]
-    episode_of, importance = np.array([0, 1, 1]), np.ones(3)
+    episode_of = np.array([0, 1, 1])
 
     def __len__(self):
         return 3
@@ -133,6 +132,6 @@ def test_a_joined_batch_keeps_the_order_it_was_asked_for(joined, order):
 def test_priorities_name_recordings_and_corrections(joined):
     assert joined.episode_of.tolist() == [0, 1, 1, 2, 2, 3]
     weights = sample_weights(joined, {'d': 3.0, 'disturbed': 2.0})
-    np.testing.assert_allclose(weights * 23, [1, 2, 2, 3, 3, 12])  # the last counts four times
+    np.testing.assert_allclose(weights * 14, [1, 2, 2, 3, 3, 3])
     with pytest.raises(VlaError, match='did you mean demos'):
         sample_weights(joined, {'demo': 2.0})

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 
 from vla_core.errors import VlaError
-from vla_sim.scripted import Goal, ScriptedExpert, Sight
+from vla_sim.scripted import Goal, ScriptedExpert
 from vla_training.dagger import collect as collecting
-from vla_training.dagger import teacher
 from vla_training.dagger.collect import collect, DaggerOptions
-from vla_training.dagger.teacher import ASTRAY, ELSEWHERE, TaughtPolicy
+from vla_training.dagger.teacher import ELSEWHERE, TaughtPolicy
 from vla_training.data.corrections import correction_files, CorrectionDataset
 from vla_training.evaluation.episode import Episode
 from vla_training.evaluation.evaluate import run_one
@@ -57,29 +56,16 @@ def test_the_demonstrator_drives_where_told_to():
     np.testing.assert_array_equal(same[-1].actions, one[-1].actions)
 
 
-def test_who_only_watches_begins_his_answer_with_the_motion_there_is():
+def test_a_demonstrator_who_only_watches_says_how_fast_it_should_go_not_how_fast_it_goes():
     episode = Episode(3, FORWARD(), SHORT)
-    devices, watching, driving = episode._devices, ScriptedExpert(driven=True), ScriptedExpert()
+    devices, watching = episode._devices, ScriptedExpert()
     sight = devices.commanded.sight(devices.now_ns)
-    shift_m = np.array([0.0, 2e-4, 0.0])
-    for tick in range(4):
-        now = replace(sight, stamp_ns=tick * 100_000_000, tip_m=sight.tip_m + tick * shift_m)
-        plans = [expert.plan(now, Goal.INSERT) for expert in (watching, driving)]
+    crept_m = np.array([1e-4, 0.0, -1e-4])  # 1.4 mm/s, a tenth of what he would do
+    for tick in range(30):
+        now = replace(sight, stamp_ns=tick * 100_000_000, tip_m=sight.tip_m + tick * crept_m)
+        plan = watching.plan(now, Goal.INSERT)
     episode.close()
-    sideways_m = [plan.delta[0, 1] for plan in plans]
-    assert sideways_m[0] > sideways_m[1] + 0.5e-4
-
-
-@pytest.mark.parametrize(
-    'tip_mm, share, weight',
-    [((0, 0, -30), ELSEWHERE, 1), ((3, 0, -15), 1, 1), ((0.1, 0, -3), 1, 1),
-     ((1.2, 0, -3), 1, ASTRAY), ((2.5, 0, 3), 1, ASTRAY), ((0, 0.2, 10), ELSEWHERE, 1)],
-)  # fmt: skip
-def test_what_decides_is_kept_and_drawn_more_often(tip_mm, share, weight):
-    upright = np.array([0.0, 0.0, 0.0, 1.0])
-    opening_m = np.array([0.2, 0.0, 0.1])
-    sight = Sight(0, opening_m + 1e-3 * np.array(tip_mm), upright, opening_m, upright, 0.018)
-    assert teacher._worth(sight) == (share, weight)
+    assert np.linalg.norm(plan.delta[0, :3]) > 4 * np.linalg.norm(crept_m)
 
 
 class Looking(ConstantPolicy):

@@ -26,7 +26,7 @@ _NOTE, _ROWS = 'corrections.json', '.npz'
 _FLOAT16_MAX = 65504.0
 INPUTS = tuple(item.name for item in fields(ExpertBatch))
 _LARGE = ('window', 'features')  # files of their own
-_ARRAYS = (*(name for name in INPUTS if name not in _LARGE), 'actions', 'truth', 'weight')
+_ARRAYS = (*(name for name in INPUTS if name not in _LARGE), 'actions', 'truth')
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,6 @@ class Correction:
     inputs: ExpertBatch  # of one sample
     actions: np.ndarray  # (H, 6) m and rad a step: what the demonstrator would have done
     truth: np.ndarray  # (TRUTH,) see Batch
-    weight: float = 1.0  # how often it is drawn, beside others
 
 
 def claim(folder: Path, checkpoint: Path) -> None:
@@ -61,7 +60,6 @@ def write(folder: Path, name: str, rows: Sequence[Correction]) -> None:
         values[key] = np.concatenate(parts) if parts else np.zeros(0, np.float32)
     values['actions'] = np.array([row.actions for row in rows], np.float32)
     values['truth'] = np.array([row.truth for row in rows], np.float32)
-    values['weight'] = np.array([row.weight for row in rows], np.float32)
     for key in _LARGE:
         large = values.pop(key).clip(-_FLOAT16_MAX, _FLOAT16_MAX).astype(np.float16)
         _put(folder / f'{name}.{key}.npy', lambda file, large=large: np.save(file, large))
@@ -112,11 +110,6 @@ class CorrectionDataset:
     def episode_of(self) -> np.ndarray:
         """Number (N,) of each sample's episode, as in `paths`."""
         return self._episode_of
-
-    @property
-    def importance(self) -> np.ndarray:
-        """How often each sample (N,) is drawn, beside others."""
-        return np.concatenate([rows['weight'] for rows in self._episodes])
 
     @property
     def names(self) -> list[set[str]]:

@@ -107,11 +107,6 @@ class EpisodeDataset:
         return len(self._row_of)
 
     @property
-    def importance(self) -> np.ndarray:
-        """How often each sample (N,) is drawn, beside others: all alike."""
-        return np.ones(len(self))
-
-    @property
     def names(self) -> list[set[str]]:
         """What priorities may call each episode: its folder and its tags."""
         return [{path.parent.name, *read_info(path).tags} for path in self.paths]

@@ -41,11 +41,6 @@ class JoinedDataset:
         before = len(self._recordings.paths)
         return np.concatenate([self._recordings.episode_of, before + self._corrections.episode_of])
 
-    @property
-    def importance(self) -> np.ndarray:
-        """How often each sample (N,) is drawn, beside others."""
-        return np.concatenate([self._recordings.importance, self._corrections.importance])
-
     def statistics(self) -> dict[str, Statistics]:
         """Those of the recordings: corrections hold what is rare on purpose."""
         return self._recordings.statistics()

@@ -26,11 +26,6 @@ class Named(Protocol):
         """Number (N,) of each sample's episode."""
         ...
 
-    @property
-    def importance(self) -> np.ndarray:
-        """How often each sample (N,) is drawn without priorities."""
-        ...
-
 
 def sample_weights(data: Named, priorities: Mapping[str, float]) -> np.ndarray:
     """Probability (N,) float64 of each sample; the sum is 1.
@@ -53,7 +48,7 @@ def sample_weights(data: Named, priorities: Mapping[str, float]) -> np.ndarray:
     factors = np.array([
         np.prod([factor for name, factor in priorities.items() if name in mine]) for mine in names
     ])  # fmt: skip
-    weights = factors[data.episode_of] * data.importance
+    weights = factors[data.episode_of]
     if not weights.sum() > 0.0:
         raise VlaError('priorities: every sample has the weight 0')
     return weights / weights.sum()
