@@ -173,9 +173,9 @@ def write_shard(
     folder.mkdir(parents=True, exist_ok=True)
     about = folder / ABOUT
     if not about.exists():
-        _replace(about, lambda path: path.write_text(json.dumps(asdict(identity), indent=1)))
+        replace_file(about, lambda path: path.write_text(json.dumps(asdict(identity), indent=1)))
     target = folder / f'{uuid.uuid4().hex[:16]}{_SUFFIX}'
-    _replace(target, lambda path: save_file({'keys': keys.copy(), 'tokens': tokens}, path))
+    replace_file(target, lambda path: save_file({'keys': keys.copy(), 'tokens': tokens}, path))
     return target
 
 
@@ -229,7 +229,8 @@ def partial_path(target: Path) -> Path:
     return target.with_name(f'{_PARTIAL}{os.getpid()}-{target.name}')
 
 
-def _replace(target: Path, write: Callable[[Path], object]) -> None:
+def replace_file(target: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a file that appears whole or not at all; VlaError where it cannot be."""
     partial = partial_path(target)
     try:
         write(partial)

@@ -6,10 +6,9 @@ a demonstrator meets; here it is told what to do about what it gets itself into.
 options. Deliberately trains nothing.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 import functools
-import multiprocessing
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from vla_training.data import corrections
 from vla_training.evaluation.evaluate import run_one
 from vla_training.evaluation.options import Delays, EvaluationOptions
 from vla_training.evaluation.policies import CheckpointPolicy, Policy
+from vla_training.evaluation.workers import work_through
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,6 @@ class DaggerOptions:
     nominal_share: float = 0.6  # of episodes with the nominal delay; the others draw one
     delay_s: tuple[float, float] = (0.0, 0.8)  # of a pass, where it is drawn
     passes: int = 0  # of the encoder, kept with a tick; at least those the policy sees
-    size: tuple[int, int] = (640, 360)  # of the pictures
 
     def __post_init__(self) -> None:
         for name in ('teacher_share', 'moving_share', 'nominal_share'):
@@ -46,10 +45,7 @@ class DaggerOptions:
         delays = Delays()
         if nominal >= self.nominal_share:
             delays = Delays(vlm_delay_s=delay_s, overlap=bool(overlap < 0.5))
-        setting = EvaluationOptions(
-            delays, 'moving' if moving < self.moving_share else 'still', width=self.size[0],
-            height=self.size[1],
-        )  # fmt: skip
+        setting = EvaluationOptions(delays, 'moving' if moving < self.moving_share else 'still')
         return setting, bool(teacher < self.teacher_share)
 
 
@@ -75,24 +71,18 @@ def collect(
     corrections.claim(folder, checkpoint)
     missing = [seed for seed in seeds if not corrections.is_written(folder, _name(seed))]
     make = make or functools.partial(CheckpointPolicy, checkpoint)
-    for one in _run(make, folder, missing, options, jobs):
+    taught = functools.partial(_taught, make, options.passes)
+    run = functools.partial(_one, folder, options)
+    for one in work_through(taught, run, missing, jobs):
         progress(one)
     return len(seeds) - len(missing)
 
 
-def _run(
-    make: Callable[[], Policy], folder: Path, seeds: list[int], options: DaggerOptions, jobs: int
-) -> Iterator[Collected]:
-    if jobs <= 1 or len(seeds) <= 1:
-        policy = TaughtPolicy(make(), options.passes)
-        yield from (_one(policy, folder, options, seed) for seed in seeds)
-        return
-    context = multiprocessing.get_context('spawn')
-    with context.Pool(min(jobs, len(seeds)), _start, (make, folder, options)) as pool:
-        yield from pool.imap_unordered(_work, seeds)
+def _taught(make: Callable[[], Policy], passes: int) -> TaughtPolicy:
+    return TaughtPolicy(make(), passes)
 
 
-def _one(policy: TaughtPolicy, folder: Path, options: DaggerOptions, seed: int) -> Collected:
+def _one(folder: Path, options: DaggerOptions, policy: TaughtPolicy, seed: int) -> Collected:
     setting, policy.teacher_drives = options.draw(seed)
     result = run_one(seed, policy, setting)
     corrections.write(folder, _name(seed), policy.kept)
@@ -101,20 +91,3 @@ def _one(policy: TaughtPolicy, folder: Path, options: DaggerOptions, seed: int) 
 
 def _name(seed: int) -> str:
     return f'insert_{seed:06d}'
-
-
-_work_with: Callable[[int], Collected] | None = None  # of a worker process
-
-
-def _start(make: Callable[[], Policy], folder: Path, options: DaggerOptions) -> None:
-    global _work_with
-    import torch
-
-    torch.set_num_threads(1)
-    policy = TaughtPolicy(make(), options.passes)
-    _work_with = functools.partial(_one, policy, folder, options)
-
-
-def _work(seed: int) -> Collected:
-    assert _work_with is not None
-    return _work_with(seed)

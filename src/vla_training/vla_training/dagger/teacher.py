@@ -17,6 +17,7 @@ from vla_sim.disturbance import Disturber
 from vla_sim.scripted import Goal, ScriptedExpert, Sight
 from vla_training.data.corrections import Correction
 from vla_training.evaluation.policies import Policy
+from vla_training.pretrain.labels import relative_pose
 
 # Ticks at the opening are all kept: there a tenth of a millimetre decides. Of the others, a share.
 _NEAR_M, _PAST_M = 0.020, 0.001
@@ -32,7 +33,6 @@ class TaughtPolicy:
         self.contract, self.checkpoint_hash = learner.contract, learner.checkpoint_hash
         self.passes, self.needs_pictures = max(passes, learner.passes), learner.needs_pictures
         self.teacher_drives = False
-        self.reset(0)
 
     def reset(self, seed: int) -> None:
         """See `Policy`."""
@@ -60,28 +60,26 @@ class TaughtPolicy:
             self.kept.append(Correction(seen, plan.delta, truth))
         if self.teacher_drives:
             return self._disturber.disturb(plan, sight)
-        own = inputs, tokens
-        if self.passes > self._learner.passes:
-            own = _newest(inputs, tokens, self._learner.passes, self.passes)
-        return self._learner.act(own[1], own[0], sight, seed, prefix)
+        tokens, inputs = _newest(tokens, inputs, self._learner.passes, self.passes)
+        return self._learner.act(tokens, inputs, sight, seed, prefix)
 
 
 def _newest(
-    inputs: ModelInput, tokens: NDArray[np.float16], wanted: int, passes: int
-) -> tuple[ModelInput, NDArray[np.float16]]:
-    """Inputs and tokens of the newest `wanted` of so many passes."""
+    tokens: NDArray[np.float16], inputs: ModelInput, wanted: int, passes: int
+) -> tuple[NDArray[np.float16], ModelInput]:
+    """Tokens and inputs of the newest `wanted` of so many passes."""
     sources = len(inputs.image_age_s) * wanted // passes
     newest = replace(
         inputs, image_age_s=inputs.image_age_s[:sources], view_motion=inputs.view_motion[:sources]
     )
-    return newest, tokens[: len(tokens) * wanted // passes]
+    return tokens[: len(tokens) * wanted // passes], newest
 
 
 def _pose(sight: Sight) -> NDArray[np.float64]:
-    """Opening from the needle's tip (m), trocar's axis minus the needle's (6,), base frame."""
+    """The trocar's pose (6,) from the needle, see labels.POSE."""
     along = np.array([0.0, 0.0, 1.0])
-    axis = rotate(sight.trocar_xyzw, along) - rotate(sight.tip_xyzw, along)
-    return np.concatenate([sight.opening_m - sight.tip_m, axis])
+    axis, needle = rotate(sight.trocar_xyzw, along), rotate(sight.tip_xyzw, along)
+    return relative_pose(sight.tip_m, needle, sight.opening_m, axis)
 
 
 def _worth(sight: Sight) -> float:

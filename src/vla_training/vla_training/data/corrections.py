@@ -6,12 +6,11 @@ features, by far the most, are memory-mapped. Features belong to one encoder: a 
 and serves no other. Deliberately runs no policy.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+import functools
 import json
-import os
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -19,11 +18,12 @@ import torch
 from vla_core.errors import VlaError
 from vla_policy.expert.batch import ExpertBatch
 from vla_training.cache.identity import identity_of
+from vla_training.cache.store import replace_file
 from vla_training.data.dataset import Batch
+from vla_training.data.prepared import to_half
 
 FORMAT = 1
 _NOTE, _ROWS = 'corrections.json', '.npz'
-_FLOAT16_MAX = 65504.0
 INPUTS = tuple(item.name for item in fields(ExpertBatch))
 _LARGE = ('window', 'features')  # files of their own
 _ARRAYS = (*(name for name in INPUTS if name not in _LARGE), 'actions', 'truth')
@@ -61,16 +61,9 @@ def write(folder: Path, name: str, rows: Sequence[Correction]) -> None:
     values['actions'] = np.array([row.actions for row in rows], np.float32)
     values['truth'] = np.array([row.truth for row in rows], np.float32)
     for key in _LARGE:
-        large = values.pop(key).clip(-_FLOAT16_MAX, _FLOAT16_MAX).astype(np.float16)
-        _put(folder / f'{name}.{key}.npy', lambda file, large=large: np.save(file, large))
-    _put(folder / f'{name}{_ROWS}', lambda file: np.savez(file, **values))
-
-
-def _put(path: Path, save: Callable[[BinaryIO], None]) -> None:
-    partial = path.with_name(f'.{path.name}')
-    with partial.open('wb') as file:
-        save(file)
-    os.replace(partial, path)
+        save = functools.partial(np.save, arr=to_half(values.pop(key)))
+        replace_file(folder / f'{name}.{key}.npy', save)
+    replace_file(folder / f'{name}{_ROWS}', lambda path: np.savez(path, **values))
 
 
 def correction_files(folders: Sequence[Path], checkpoint: Path) -> list[Path]:
@@ -99,17 +92,12 @@ class CorrectionDataset:
         if not self._episodes:
             raise VlaError('the corrections hold no tick to learn from')
         counts = [len(rows['actions']) for rows in self._episodes]
-        self._episode_of = np.repeat(np.arange(len(counts)), counts)
+        self.episode_of = np.repeat(np.arange(len(counts)), counts)
         self._row_of = np.concatenate([np.arange(count) for count in counts])
         self._sensor = sensor
 
     def __len__(self) -> int:
         return len(self._row_of)
-
-    @property
-    def episode_of(self) -> np.ndarray:
-        """Number (N,) of each sample's episode, as in `paths`."""
-        return self._episode_of
 
     @property
     def names(self) -> list[set[str]]:
@@ -118,7 +106,7 @@ class CorrectionDataset:
 
     def batch(self, indices: np.ndarray, rng: np.random.Generator) -> Batch:
         """Make a batch of samples `indices` (B,); there is nothing to draw."""
-        places = [(self._episodes[self._episode_of[i]], self._row_of[i]) for i in indices]
+        places = [(self._episodes[self.episode_of[i]], self._row_of[i]) for i in indices]
 
         def rows(name: str) -> torch.Tensor:
             return torch.from_numpy(np.stack([episode[name][row] for episode, row in places]))

@@ -162,7 +162,7 @@ def _ticks(bag: Bag, window_file: Path, contract: Contract) -> dict[str, np.ndar
     shape = (len(reader), contract.sensor.samples, contract.sensor.channels)
     windows = np.lib.format.open_memmap(window_file, 'w+', np.float16, shape)
     for index, sample in enumerate(reader):
-        windows[index] = np.clip(sample.window, -_FLOAT16_MAX, _FLOAT16_MAX)
+        windows[index] = to_half(sample.window)
         sensor += Sums.of(sample.window[sample.window_mask])
         rows.add(sample, contract, counters)
     windows.flush()
@@ -256,6 +256,11 @@ def _pose_track(bag: Bag, contract: Contract) -> PoseTrack:
         for _, _, message in bag.messages([topic]):
             track.add(stamp_ns(message), *pose_arrays(message))
     return track
+
+
+def to_half(values: np.ndarray) -> np.ndarray:
+    """Values as float16; what is too large for it is cut off."""
+    return values.clip(-_FLOAT16_MAX, _FLOAT16_MAX).astype(np.float16)
 
 
 def total_counts(episodes: Sequence[PreparedEpisode]) -> dict[str, int]:

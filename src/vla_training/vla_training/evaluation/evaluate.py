@@ -5,10 +5,10 @@ Deliberately prints nothing: progress is told by a callback.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+import functools
 import math
-import multiprocessing
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from vla_training.evaluation.episode import Episode, EpisodeResult
 from vla_training.evaluation.options import EvaluationOptions
 from vla_training.evaluation.policies import Policy
+from vla_training.evaluation.workers import work_through
 
 MakePolicy = Callable[[], Policy]
 Progress = Callable[[EpisodeResult], None]
@@ -71,7 +72,8 @@ def evaluate(
 ) -> Evaluation:
     """Run one episode a seed. `make_policy` must be picklable when `jobs` is more than 1."""
     found = []
-    for result in _results(make_policy, seeds, options, jobs):
+    run = functools.partial(_run, options)
+    for result in work_through(make_policy, run, seeds, jobs):
         progress(result)
         found.append(result)
     return Evaluation(options, tuple(sorted(found, key=lambda result: result.seed)))
@@ -88,19 +90,6 @@ def wilson(successes: int, episodes: int) -> tuple[float, float]:
     return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
 
 
-def _results(
-    make_policy: MakePolicy, seeds: Sequence[int], options: EvaluationOptions, jobs: int
-) -> Iterator[EpisodeResult]:
-    if jobs <= 1:
-        policy = make_policy()
-        for seed in seeds:
-            yield run_one(seed, policy, options)
-        return
-    context = multiprocessing.get_context('spawn')
-    with context.Pool(min(jobs, len(seeds)), _start_worker, (make_policy,)) as pool:
-        yield from pool.imap_unordered(_work, [(seed, options) for seed in seeds])
-
-
 def run_one(seed: int, policy: Policy, options: EvaluationOptions) -> EpisodeResult:
     """Run one episode."""
     episode = Episode(seed, policy, options)
@@ -110,20 +99,8 @@ def run_one(seed: int, policy: Policy, options: EvaluationOptions) -> EpisodeRes
         episode.close()
 
 
-_policy: Policy | None = None  # of a worker process
-
-
-def _start_worker(make_policy: MakePolicy) -> None:
-    global _policy
-    import torch
-
-    torch.set_num_threads(1)
-    _policy = make_policy()
-
-
-def _work(task: tuple[int, EvaluationOptions]) -> EpisodeResult:
-    assert _policy is not None
-    return run_one(task[0], _policy, task[1])
+def _run(options: EvaluationOptions, policy: Policy, seed: int) -> EpisodeResult:
+    return run_one(seed, policy, options)
 
 
 def _spread(values: Sequence[float]) -> dict[str, float | None]:

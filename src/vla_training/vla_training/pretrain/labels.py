@@ -54,9 +54,14 @@ def make_labels(model: mujoco.MjModel, data: mujoco.MjData, scene: sc.Scene) -> 
         ]
     )  # fmt: skip
     state = build_state(joints, tip, euler_to_quat(kin.euler_rad(rotation)))
-    pose = np.concatenate([scene.opening_m - tip, scene.axis - needle])
+    pose = relative_pose(tip, needle, scene.opening_m, scene.axis)
     views = [project(model, data, index, points) for index in range(len(mjcf_lab.VIEWS))]
     return Labels(state, pose.astype(np.float32), np.stack(views).astype(np.float32))
+
+
+def relative_pose(tip_m: Array, needle: Array, opening_m: Array, axis: Array) -> Array:
+    """Pose (6,) of the trocar from the needle, see POSE; directions are unit vectors (3,)."""
+    return np.concatenate([opening_m - tip_m, axis - needle])
 
 
 def project(

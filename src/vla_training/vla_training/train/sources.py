@@ -119,23 +119,23 @@ def _opened(
     config: TrainConfig, base: Path, folders: Sequence[Path], report: Report,
     kind: type[EpisodeDataset], cache: Callable[[], FeatureCache],
 ) -> Datasets:  # fmt: skip
-    options, contract = config.data, read_manifest(base).contract
+    options, info = config.data, read_manifest(base)
     learned, held = split_episodes(folders, options.validation_share, options.split_seed)
 
-    passes = config.expert.passes or read_manifest(base).policy.expert.passes
+    passes = config.expert.passes or info.policy.expert.passes
 
     def opened(paths: list[Path]) -> EpisodeDataset:
         given = DataOptions(
             labels=options.labels, ages=_age_model(options), images=options.images,
             sensor=options.sensor, sensor_dropout=options.sensor_dropout, passes=passes,
         )  # fmt: skip
-        data = kind(paths, cache(), contract, given)  # one cache a thread
+        data = kind(paths, cache(), info.contract, given)  # one cache a thread
         if options.ages == 'measured':
             data.options = replace(given, ages=data.measured_ages())
         return data
 
     recordings = opened(learned), opened(held) if held else None
-    sets = _with_corrections(config, base, *recordings)
+    sets = _with_corrections(config, info, *recordings)
     _tell(sets, report)
     return sets
 
@@ -149,7 +149,7 @@ def _tell(sets: Datasets, report: Report) -> None:
 
 
 def _with_corrections(
-    config: TrainConfig, base: Path, train: EpisodeDataset, held: EpisodeDataset | None
+    config: TrainConfig, info: Manifest, train: EpisodeDataset, held: EpisodeDataset | None
 ) -> Datasets:
     """Put what `vla dagger` collected beside the recordings, split in the same shares."""
     options = config.data
@@ -160,9 +160,9 @@ def _with_corrections(
             'data.corrections hold features of what was seen, as old as they were: leave them out '
             "with a stage that trains the encoder, images 'black' or ages 'zero'"
         )
-    files = correction_files([Path(path) for path in options.corrections], base)
+    files = correction_files([Path(path) for path in options.corrections], info.folder)
     learned, others = split_names(files, options.validation_share, options.split_seed)
-    views = len(read_manifest(base).contract.views)
+    views = len(info.contract.views)
 
     def opened(paths: list[Path]) -> CorrectionDataset:
         passes, sensor = train.options.passes, options.sensor == 'normal'
