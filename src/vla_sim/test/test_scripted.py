@@ -5,10 +5,11 @@ import pytest
 from scripted_tools import Driver, sight_of
 
 from vla_core.arms import meca500 as kin
-from vla_core.rotation import apply_rotvec, euler_to_quat, relative_rotvec, rotate
+from vla_core.rotation import apply_rotvec, euler_to_quat, quat_inverse, relative_rotvec, rotate
 from vla_sim.disturbance import Disturber
 from vla_sim.lab import Lab
 from vla_sim.scripted import (
+    BESIDE_A_LEARNER,
     Goal,
     PERIOD_S,
     Phase,
@@ -214,6 +215,43 @@ def test_a_jump_of_the_eye_on_the_way_in_does_not_begin_the_insertion_anew():
         if plan.done:
             break
     assert jumped and plan.done and min(depths[after:]) > -0.006
+
+
+def watched(expert, local_m, ticks=12):
+    """Its phase and velocity (3,) in the trocar frame when the needle has stood there a while."""
+    tool = in_scene(local_m)
+    for _ in range(ticks):
+        plan = expert.plan(tool.sight(), Goal.INSERT)
+        tool.tick += 1
+    to_local = quat_inverse(tool.rest[1])
+    return plan.phase, rotate(to_local, plan.delta[2, :3]) / PERIOD_S
+
+
+@pytest.mark.parametrize('local_m', [(0.0009, 0.0, -0.0119), (0.0, 0.0007, -0.008)])
+def test_beside_a_learner_nobody_is_called_back_to_the_stand_off(local_m):
+    phase, velocity = watched(ScriptedExpert(0, BESIDE_A_LEARNER), local_m)
+    assert phase is Phase.INSERT and velocity[2] > 0.002
+    phase, velocity = watched(ScriptedExpert(0), local_m)
+    assert phase < Phase.INSERT and velocity[2] < 0.001
+
+
+def test_beside_a_learner_what_it_says_follows_from_where_the_needle_is_alone():
+    """Not from what was before: nothing that the learner cannot see may change the answer."""
+    late, known = ScriptedExpert(0, BESIDE_A_LEARNER), ScriptedExpert(0, BESIDE_A_LEARNER)
+    watched(known, (0.0, 0.0, -0.012), ticks=30)
+    where = (0.0006, -0.0005, -0.007)
+    (phase, velocity), (other_phase, other) = watched(late, where), watched(known, where)
+    assert phase is other_phase is Phase.INSERT
+    np.testing.assert_allclose(velocity, other, atol=2e-4)
+
+
+def test_beside_the_bore_it_backs_off_at_once_and_within_it_goes_on():
+    beside, within = 1.6 * BORE_RADIUS_M, 0.6 * BORE_RADIUS_M
+    for depth_m in (-0.002, -0.0004):
+        _, velocity = watched(ScriptedExpert(0, BESIDE_A_LEARNER), (beside, 0.0, depth_m))
+        assert velocity[2] < 0.0 and velocity[0] < -0.0005
+        _, velocity = watched(ScriptedExpert(0, BESIDE_A_LEARNER), (within, 0.0, depth_m))
+        assert velocity[2] > 0.003
 
 
 @pytest.mark.parametrize(('local_m', 'turn_rad'), BAD_STARTS[1::2])

@@ -33,8 +33,7 @@ _SUBSTEPS = 4  # of one step of the chunk, in the look-ahead
 _STILL_TICKS = 3  # so many ticks without motion: the robot is held
 _STILL_M, _STILL_RAD = 2e-5, 2e-4
 _CLEAR_M = 0.006  # so far in front of the opening nothing is in the way sideways
-_OFF_AXIS_M = 0.0008  # too far off to go on: first onto the axis, a little back from the rim
-_BACK_M = 0.003  # so far in front of the opening
+_BACK_M = 0.003  # so far in front of the opening it waits when it is too far off the axis to go on
 _ASTRAY_M, _ASTRAY_RAD = 0.0025, math.radians(2.5)  # further off: begin again
 _EYE_SPEED_M_S = 0.010  # what an eye may do; a faster jump is no motion to follow
 _EYE_TURN_RAD_S = 0.2
@@ -73,12 +72,17 @@ class Sight:
 
 @dataclass(frozen=True)
 class Settings:
-    """How it works. The tolerances hold before the needle enters; accelerations are of the tip."""
+    """How it works. Accelerations are of the tip."""
 
     standoff_m: float = STANDOFF_M
     above_tissue_m: float = HOLD_ABOVE_TISSUE_M
+    stops: bool = True  # at the stand-off, until the needle is on the axis and at rest
+    # Up to so far off, forward at full speed; then slower, to nothing at the limits.
     axis_m: float = 0.0004  # an eye that drifts is followed within 0.3 mm; the bore is 1.1 mm
     axis_rad: float = math.radians(0.6)
+    limit_m: float = 0.0008  # on the way
+    limit_at_rim_m: float = BORE_RADIUS_M / 2
+    limit_rad: float = math.radians(1.2)
     approach: Pace = Pace(0.012, 0.015, 2.0)
     insert: Pace = Pace(0.0055, 0.006, 1.2)
     retract: Pace = Pace(0.009, 0.015, 1.6)
@@ -88,6 +92,14 @@ class Settings:
     jerk_m_s3: float = 0.25
     acceleration_rad_s2: float = 0.6
     jerk_rad_s3: float = 4.0
+
+
+# Beside a learner, who cannot know the axis to less than half a millimetre: it asks for no more
+# than the bore does and remembers no phase, for its answer is to follow from what can be seen.
+BESIDE_A_LEARNER = Settings(
+    stops=False, axis_m=0.0008, axis_rad=math.radians(1.2), limit_m=BORE_RADIUS_M,
+    limit_at_rim_m=BORE_RADIUS_M, limit_rad=math.radians(2.4),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,9 +250,7 @@ class ScriptedExpert:
         if phase in (Phase.APPROACH, Phase.ALIGN):
             return self._before_entry(phase, where)
         if phase in (Phase.INSERT, Phase.HOLD):
-            if where.depth_m < -0.001 and (
-                where.radial_m > _ASTRAY_M or where.angle_rad > _ASTRAY_RAD
-            ):
+            if where.depth_m < -0.001 and _is_astray(where):
                 return Phase.APPROACH
             close_m = 0.0001 if phase is Phase.INSERT else 0.0003
             near = abs(self._hold_m - where.depth_m) < close_m and where.speed_m_s < 0.001
@@ -257,6 +267,9 @@ class ScriptedExpert:
         if where.depth_m > 0.0 and where.radial_m < BORE_RADIUS_M:
             return Phase.INSERT  # found inside: there is only forward and back
         off_m = abs(where.depth_m + settings.standoff_m)
+        if not settings.stops and not _is_astray(where):
+            if where.depth_m > -settings.standoff_m - 0.0005:
+                return Phase.INSERT
         on_axis = where.radial_m < settings.axis_m and where.angle_rad < settings.axis_rad
         if on_axis and off_m < 0.0005 and where.speed_m_s < 0.002:
             return Phase.INSERT
@@ -290,11 +303,11 @@ class ScriptedExpert:
         ahead_m = depth_m - where.depth_m
         velocity[2] = math.copysign(pace.at(abs(ahead_m)), ahead_m)
         if ahead_m > 0.0:
-            slack_m = (BORE_RADIUS_M / 2 if inside else _OFF_AXIS_M) - settings.axis_m
-            off = max((where.radial_m - settings.axis_m) / slack_m, 0.0)
-            off_angle = max((where.angle_rad - settings.axis_rad) / settings.axis_rad, 0.0)
-            velocity[2] *= max(1.0 - max(off, off_angle), 0.0)
-            if off > 1.0 and -_BACK_M < where.depth_m <= -0.001:
+            limit_m = settings.limit_at_rim_m if inside else settings.limit_m
+            off = _share(where.radial_m, settings.axis_m, limit_m)
+            off_angle = _share(where.angle_rad, settings.axis_rad, settings.limit_rad)
+            velocity[2] *= 1.0 - max(off, off_angle)
+            if where.radial_m > settings.limit_m and -_BACK_M < where.depth_m <= 0.0:
                 velocity[2] = -pace.at(where.depth_m + _BACK_M)
         turn = settings.turn.towards(where.turn_rad) if ahead_m > 0.0 or inside else np.zeros(3)
         return velocity, turn
@@ -309,6 +322,14 @@ class ScriptedExpert:
             return abs(self._hold_m - where.depth_m)
         to_standoff_m = np.linalg.norm(where.tip_m + np.array([0.0, 0.0, standoff_m]))
         return self._hold_m + standoff_m + float(to_standoff_m)
+
+
+def _is_astray(where: _Where) -> bool:
+    return where.radial_m > _ASTRAY_M or where.angle_rad > _ASTRAY_RAD
+
+
+def _share(value: float, begins: float, ends: float) -> float:
+    return min(max((value - begins) / (ends - begins), 0.0), 1.0)
 
 
 def _followed(known: Array, seen: Array, most: float) -> Array:

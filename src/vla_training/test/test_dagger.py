@@ -10,7 +10,7 @@ from vla_core.errors import VlaError
 from vla_sim.scripted import Goal, ScriptedExpert
 from vla_training.dagger import collect as collecting
 from vla_training.dagger.collect import collect, DaggerOptions
-from vla_training.dagger.teacher import ELSEWHERE, TaughtPolicy
+from vla_training.dagger.teacher import Driver, ELSEWHERE, TaughtPolicy
 from vla_training.data.corrections import correction_files, CorrectionDataset
 from vla_training.evaluation.episode import Episode
 from vla_training.evaluation.evaluate import run_one
@@ -20,12 +20,13 @@ from vla_training.evaluation.policies import ConstantPolicy
 from conftest import CONTRACT  # isort: skip
 
 FORWARD = functools.partial(ConstantPolicy, CONTRACT, np.tile([2e-4, 0, -2e-4, 0, 0, 0], (8, 1)))
+DRIVERS = (Driver.DEMONSTRATOR, Driver.POLICY)
 SHORT = EvaluationOptions(limit_s=4.0, task='moving')
 
 
-def taught(teacher_drives):
+def taught(driver):
     policy = TaughtPolicy(FORWARD())
-    policy.teacher_drives = teacher_drives
+    policy.driver = driver
     run_one(7, policy, SHORT)
     return policy.kept
 
@@ -37,7 +38,7 @@ def test_the_policy_drives_and_the_demonstrator_answers(monkeypatch):
         ScriptedExpert, 'plan',
         lambda self, sight, goal: sights.append(sight) or plan(self, sight, goal),
     )  # fmt: skip
-    kept = taught(teacher_drives=False)
+    kept = taught(Driver.POLICY)
     moved_m = sights[-1].tip_m - sights[0].tip_m
     assert moved_m[0] > 0.003 and moved_m[2] < -0.003  # what the policy wanted
     assert 0.1 * len(sights) < len(kept) < len(sights)  # far from the opening: a share of them
@@ -47,11 +48,12 @@ def test_the_policy_drives_and_the_demonstrator_answers(monkeypatch):
     assert last.actions.shape == (8, 6)
 
 
-def test_the_demonstrator_drives_where_told_to():
-    one, other = taught(teacher_drives=True), taught(teacher_drives=False)
+@pytest.mark.parametrize('driver', [Driver.DEMONSTRATOR, Driver.HAMPERED])
+def test_the_demonstrator_drives_where_told_to(driver):
+    one, other = taught(driver), taught(Driver.POLICY)
     tips = [kept[-1].inputs.state[0, 6:9].numpy() for kept in (one, other)]
     assert np.linalg.norm(tips[0] - tips[1]) > 0.003
-    same = taught(teacher_drives=True)
+    same = taught(driver)
     assert len(same) == len(one)
     np.testing.assert_array_equal(same[-1].actions, one[-1].actions)
 
@@ -68,43 +70,26 @@ def test_a_demonstrator_who_only_watches_says_how_fast_it_should_go_not_how_fast
     assert np.linalg.norm(plan.delta[0, :3]) > 4 * np.linalg.norm(crept_m)
 
 
-class Looking(ConstantPolicy):
-    """Notes what it is given; sees one pass."""
-
-    def act(self, tokens, inputs, sight, seed, prefix=None):
-        self.given = tokens.copy(), inputs
-        return super().act(tokens, inputs, sight, seed, prefix)
-
-
-def test_more_passes_may_be_kept_than_the_policy_sees():
-    learner = Looking(CONTRACT, np.zeros((8, 6)))
-    policy = TaughtPolicy(learner, passes=3)
-    run_one(7, policy, SHORT)
-    kept, (tokens, inputs) = policy.kept[-1].inputs, learner.given
-    views = len(policy.contract.views)
-    assert kept.image_age_s.shape == (1, 3 * views) and kept.features.shape[1] == 3
-    assert inputs.image_age_s.shape == (views,) and inputs.view_motion.shape == (views, 6)
-    assert tokens.shape == (1, 1)
-    ages = kept.image_age_s[0].reshape(3, views)[:, 0]
-    assert ages[0] < ages[1] < ages[2]
-
-
 def test_each_episode_draws_its_setting_and_shares_are_about_those_asked_for():
-    options = DaggerOptions(teacher_share=0.3, moving_share=0.6, nominal_share=0.5)
+    options = DaggerOptions(0.3, 0.2, moving_share=0.6, nominal_share=0.5)
     drawn = [options.draw(seed) for seed in range(400)]
     assert drawn == [options.draw(seed) for seed in range(400)]
     settings = [setting for setting, _ in drawn]
-    assert 0.2 < np.mean([teacher for _, teacher in drawn]) < 0.4
+    drivers = [driver for _, driver in drawn]
+    assert 0.2 < drivers.count(Driver.DEMONSTRATOR) / 400 < 0.4
+    assert 0.1 < drivers.count(Driver.HAMPERED) / 400 < 0.3
     assert 0.5 < np.mean([setting.task == 'moving' for setting in settings]) < 0.7
     delays = np.array([setting.delays.vlm_delay_s for setting in settings])
     assert 0.4 < np.mean(delays == 0.381) < 0.6 and delays.min() >= 0 and delays.max() > 0.7
     with pytest.raises(VlaError, match='teacher_share 2'):
         DaggerOptions(teacher_share=2.0)
+    with pytest.raises(VlaError, match='no more than 1 together'):
+        DaggerOptions(teacher_share=0.6, hampered_share=0.6)
 
 
 @pytest.fixture
 def short(monkeypatch):
-    monkeypatch.setattr(DaggerOptions, 'draw', lambda self, seed: (SHORT, seed % 2 == 0))
+    monkeypatch.setattr(DaggerOptions, 'draw', lambda self, seed: (SHORT, DRIVERS[seed % 2]))
 
 
 def test_a_run_that_was_ended_goes_on_with_what_is_missing(tmp_path, nano, short):
@@ -113,14 +98,14 @@ def test_a_run_that_was_ended_goes_on_with_what_is_missing(tmp_path, nano, short
     assert collect(nano, out, range(5, 6), options, 1, told.append, FORWARD) == 0
     before = (out / 'insert_000005.npz').read_bytes()
     assert collect(nano, out, range(5, 7), options, 1, told.append, FORWARD) == 1
-    assert [one.seed for one in told] == [5, 6] and [one.teacher for one in told] == [False, True]
+    assert [(one.seed, one.driver) for one in told] == [(5, DRIVERS[1]), (6, DRIVERS[0])]
     assert (out / 'insert_000005.npz').read_bytes() == before
     data = CorrectionDataset(correction_files([out], nano), 5, 1)
     assert len(data) == sum(one.ticks for one in told)
 
 
 def test_the_number_of_processes_changes_nothing(tmp_path, nano):
-    options = DaggerOptions(teacher_share=1.0)
+    options = DaggerOptions(0.5, 0.5)
     seeds, contents = range(20, 22), []
     for jobs in (1, 2):
         out = tmp_path / str(jobs)

@@ -1,7 +1,8 @@
 """Corrections for a trained policy (DAgger): it drives, the demonstrator answers every tick.
 
-Episodes of the closed loop as in `vla eval`, headless: in some the policy drives, in the others
-the demonstrator, pushed off his way now and then. Each draws its eye (still or moving) and its
+Episodes of the closed loop as in `vla eval`, headless: in some the policy drives, in others the
+demonstrator, pushed off his way now and then, in the rest the demonstrator from what a learner can
+see (old pictures, the OCT). Each draws its eye (still or moving) and its
 delay. What was seen at each tick, and the demonstrator's chunk, go into OUT; `vla train` takes
 them as `data.corrections=[OUT]`. A run that was ended goes on by the same command. Seeds: those of
 demonstrations are below 300000, of evaluation below 100000.
@@ -21,33 +22,36 @@ def add_arguments(parser: Parser) -> None:
     add('--episodes', type=int, default=400, metavar='N', help='(%(default)s)')
     add('--seed', type=int, default=300_000, metavar='S', help='of the first (%(default)s)')
     add('--jobs', type=int, default=1, metavar='N', help='processes (%(default)s)')
-    add('--teacher-share', type=float, default=0.4, metavar='P',
+    add('--teacher-share', type=float, default=0.2, metavar='P',
         help='share of episodes that the demonstrator drives (%(default)s)')  # fmt: skip
+    add('--hampered-share', type=float, default=0.4, metavar='P',
+        help='share that he drives from what a learner can see (%(default)s)')  # fmt: skip
     add('--moving-share', type=float, default=0.7, metavar='P',
         help='share of episodes whose eye moves (%(default)s)')  # fmt: skip
-    add('--passes', type=int, default=0, metavar='N',
-        help='passes of the model kept with a tick, for policies that see more')  # fmt: skip
 
 
 def run(args) -> int:
     """Collect and sum up."""
     from vla_policy.checkpoint import read_manifest
     from vla_training.dagger.collect import collect, Collected, DaggerOptions
+    from vla_training.dagger.teacher import Driver
 
     read_manifest(args.checkpoint)  # its faults are told before processes start
     options = DaggerOptions(
-        teacher_share=args.teacher_share, moving_share=args.moving_share, passes=args.passes
-    )
+        teacher_share=args.teacher_share, hampered_share=args.hampered_share,
+        moving_share=args.moving_share,
+    )  # fmt: skip
     seeds = range(args.seed, args.seed + args.episodes)
     began_s, found = time.monotonic(), []
 
     def tell(one: Collected) -> None:
         found.append(one)
-        who = 'demonstrator' if one.teacher else 'policy'
-        say(f'{len(found)}  seed {one.seed}, {who} drives: {one.reason}; {one.ticks} ticks')
+        who = f'{one.driver.value} drives'
+        say(f'{len(found)}  seed {one.seed}, {who}: {one.reason}; {one.ticks} ticks')
 
     there = collect(args.checkpoint, args.out, seeds, options, args.jobs, tell)
-    ticks, driven = sum(one.ticks for one in found), [one for one in found if not one.teacher]
+    ticks = sum(one.ticks for one in found)
+    driven = [one for one in found if one.driver is Driver.POLICY]
     say(
         f'{args.out}: {len(found)} episodes with {ticks} ticks in '
         f'{time.monotonic() - began_s:.0f} s, {there} were there already; the policy succeeded in '

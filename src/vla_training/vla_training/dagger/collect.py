@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from vla_core.errors import VlaError
-from vla_training.dagger.teacher import TaughtPolicy
+from vla_training.dagger.teacher import Driver, TaughtPolicy
 from vla_training.data import corrections
 from vla_training.evaluation.evaluate import run_one
 from vla_training.evaluation.options import Delays, EvaluationOptions
@@ -26,27 +26,32 @@ from vla_training.evaluation.workers import work_through
 class DaggerOptions:
     """What the episodes are like; each draws its own setting from its seed."""
 
-    teacher_share: float = 0.4  # of episodes that the demonstrator drives, pushed off now and then
+    teacher_share: float = 0.2  # of episodes that the demonstrator drives, pushed off now and then
+    hampered_share: float = 0.4  # of those that he drives from what a learner can see
     moving_share: float = 0.7  # of episodes whose eye moves
     nominal_share: float = 0.6  # of episodes with the nominal delay; the others draw one
     delay_s: tuple[float, float] = (0.0, 0.8)  # of a pass, where it is drawn
-    passes: int = 0  # of the encoder, kept with a tick; at least those the policy sees
 
     def __post_init__(self) -> None:
-        for name in ('teacher_share', 'moving_share', 'nominal_share'):
+        for name in ('teacher_share', 'hampered_share', 'moving_share', 'nominal_share'):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise VlaError(f'{name} {getattr(self, name)}: expected a number from 0 to 1')
+        if self.teacher_share + self.hampered_share > 1.0:
+            raise VlaError('teacher_share and hampered_share: expected no more than 1 together')
 
-    def draw(self, seed: int) -> tuple[EvaluationOptions, bool]:
-        """The setting of an episode, and whether the demonstrator drives."""
+    def draw(self, seed: int) -> tuple[EvaluationOptions, Driver]:
+        """The setting of an episode, and who drives."""
         rng = np.random.default_rng([seed, 0xDA66])
-        teacher, moving, nominal, overlap = rng.random(4)
+        driver, moving, nominal, overlap = rng.random(4)
         delay_s = float(rng.uniform(*self.delay_s))
         delays = Delays()
         if nominal >= self.nominal_share:
             delays = Delays(vlm_delay_s=delay_s, overlap=bool(overlap < 0.5))
         setting = EvaluationOptions(delays, 'moving' if moving < self.moving_share else 'still')
-        return setting, bool(teacher < self.teacher_share)
+        if driver < self.teacher_share:
+            return setting, Driver.DEMONSTRATOR
+        hampered = driver < self.teacher_share + self.hampered_share
+        return setting, Driver.HAMPERED if hampered else Driver.POLICY
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Collected:
 
     seed: int
     ticks: int  # that were kept
-    teacher: bool  # who drove
+    driver: Driver
     reason: str  # how the episode ended
 
 
@@ -71,22 +76,22 @@ def collect(
     corrections.claim(folder, checkpoint)
     missing = [seed for seed in seeds if not corrections.is_written(folder, _name(seed))]
     make = make or functools.partial(CheckpointPolicy, checkpoint)
-    taught = functools.partial(_taught, make, options.passes)
+    taught = functools.partial(_taught, make)
     run = functools.partial(_one, folder, options)
     for one in work_through(taught, run, missing, jobs):
         progress(one)
     return len(seeds) - len(missing)
 
 
-def _taught(make: Callable[[], Policy], passes: int) -> TaughtPolicy:
-    return TaughtPolicy(make(), passes)
+def _taught(make: Callable[[], Policy]) -> TaughtPolicy:
+    return TaughtPolicy(make())
 
 
 def _one(folder: Path, options: DaggerOptions, policy: TaughtPolicy, seed: int) -> Collected:
-    setting, policy.teacher_drives = options.draw(seed)
+    setting, policy.driver = options.draw(seed)
     result = run_one(seed, policy, setting)
     corrections.write(folder, _name(seed), policy.kept)
-    return Collected(seed, len(policy.kept), policy.teacher_drives, result.reason)
+    return Collected(seed, len(policy.kept), policy.driver, result.reason)
 
 
 def _name(seed: int) -> str:

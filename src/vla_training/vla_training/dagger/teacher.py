@@ -4,7 +4,7 @@ Used by `collect` as the policy of an evaluation's episode, so that inputs, dela
 executor are those of closed-loop evaluation. Deliberately writes nothing.
 """
 
-from dataclasses import replace
+from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,8 @@ from vla_core.model_input import ModelInput
 from vla_core.rotation import quat_inverse, rotate
 from vla_policy.expert.batch import ExpertBatch
 from vla_sim.disturbance import Disturber
-from vla_sim.scripted import Goal, ScriptedExpert, Sight
+from vla_sim.scripted import BESIDE_A_LEARNER, Goal, ScriptedExpert, Sight
+from vla_training.dagger.hampered import HamperedDemonstrator
 from vla_training.data.corrections import Correction
 from vla_training.evaluation.policies import Policy
 from vla_training.pretrain.labels import relative_pose
@@ -24,15 +25,22 @@ _NEAR_M, _PAST_M = 0.020, 0.001
 ELSEWHERE = 0.35
 
 
-class TaughtPolicy:
-    """A policy with a demonstrator who answers every tick too, and drives where told to."""
+class Driver(Enum):
+    """Whose chunks are executed."""
 
-    def __init__(self, learner: Policy, passes: int = 0) -> None:
-        """`passes` of the encoder are kept with a tick, at least those that the learner sees."""
+    POLICY = 'policy'
+    DEMONSTRATOR = 'demonstrator'  # pushed off his way now and then
+    HAMPERED = 'hampered'  # see HamperedDemonstrator
+
+
+class TaughtPolicy:
+    """A policy with a demonstrator who answers every tick too."""
+
+    def __init__(self, learner: Policy) -> None:
         self._learner = learner
         self.contract, self.checkpoint_hash = learner.contract, learner.checkpoint_hash
-        self.passes, self.needs_pictures = max(passes, learner.passes), learner.needs_pictures
-        self.teacher_drives = False
+        self.passes, self.needs_pictures = learner.passes, learner.needs_pictures
+        self.driver = Driver.POLICY
 
     def reset(self, seed: int) -> None:
         """See `Policy`."""
@@ -40,7 +48,8 @@ class TaughtPolicy:
         self.kept: list[Correction] = []
         # He answers with the speed he wants, whatever the tool's is: a policy that is told to go
         # on as it goes learns to copy itself.
-        self._teacher = ScriptedExpert(seed)
+        self._teacher = ScriptedExpert(seed, BESIDE_A_LEARNER)
+        self._hampered = HamperedDemonstrator(seed)
         self._disturber = Disturber(np.random.default_rng([seed, 0xD157]))
         self._rng = np.random.default_rng([seed, 0xDA6])
 
@@ -58,21 +67,11 @@ class TaughtPolicy:
             truth = np.concatenate([_pose(sight), self._teacher.eye_motion])
             seen = ExpertBatch.from_input(tokens, inputs)
             self.kept.append(Correction(seen, plan.delta, truth))
-        if self.teacher_drives:
+        if self.driver is Driver.DEMONSTRATOR:
             return self._disturber.disturb(plan, sight)
-        tokens, inputs = _newest(tokens, inputs, self._learner.passes, self.passes)
+        if self.driver is Driver.HAMPERED:
+            return self._hampered.drive(sight, float(inputs.image_age_s[0]))
         return self._learner.act(tokens, inputs, sight, seed, prefix)
-
-
-def _newest(
-    tokens: NDArray[np.float16], inputs: ModelInput, wanted: int, passes: int
-) -> tuple[NDArray[np.float16], ModelInput]:
-    """Tokens and inputs of the newest `wanted` of so many passes."""
-    sources = len(inputs.image_age_s) * wanted // passes
-    newest = replace(
-        inputs, image_age_s=inputs.image_age_s[:sources], view_motion=inputs.view_motion[:sources]
-    )
-    return tokens[: len(tokens) * wanted // passes], newest
 
 
 def _pose(sight: Sight) -> NDArray[np.float64]:
