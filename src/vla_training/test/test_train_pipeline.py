@@ -163,9 +163,12 @@ def corrected(tmp_path, init, contract):
 
 def test_corrections_are_learned_from_beside_the_episodes(train_config, corrected):
     plain, lines = run(train_config('plain'))
-    given = train_config(truth_weight=0.1, data={'corrections': (str(corrected),)})
+    data = {'corrections': (str(corrected),), 'validation_share': 0.5}
+    given = train_config(truth_weight=0.1, data=data)
     outcome, more = run(given)
     assert outcome.finished and outcome.best is not None
+    assert any('trocar seen' in line for line in more)
+    assert not any('trocar seen' in line for line in lines)
 
     def samples(lines):
         found = next(line for line in lines if 'samples to learn from' in line)

@@ -25,7 +25,7 @@ from vla_training.train.sampling import noise_seed, SampleOrder, seed_dropout
 from vla_training.train.schedule import learning_rate
 from vla_training.train.seam import TrainingBatch, TrainingData
 from vla_training.train.state import Progress, RunState
-from vla_training.train.validation import Score, Validation
+from vla_training.train.validation import Validation
 
 Report = Callable[[str], None]
 Save = Callable[[str], None]  # writes a checkpoint of that name, the average being in the model
@@ -162,17 +162,11 @@ class Trainer:
             with self.average.applied():
                 score = self._run.validation.score(self._run.model, self._accelerator.autocast)
                 log.write(self.progress.step, 'validation', score.to_dict())
-                self._tell(score)
+                self._run.report(f'step {self.progress.step}: {score}')
                 if self.progress.best is None or score.loss < self.progress.best:
                     self.progress = Progress(self.progress.step, score.loss)
                     self._run.save('best')
         self._accelerator.wait_for_everyone()
-
-    def _tell(self, score: Score) -> None:
-        self._run.report(
-            f'step {self.progress.step}: validation loss {score.loss:.4f}, error of a step '
-            f'{score.action_mm:.3f} mm {score.action_deg:.3f} deg, skill {score.skill:.3f}'
-        )
 
     def _save(self) -> None:
         if self._first and self._saved != self.progress.step:

@@ -54,6 +54,13 @@ class PolicyModel(nn.Module):
         return loss + self._truth_weight * truth_loss(self.teller(condition), known.truth)
 
     @torch.no_grad()
+    def tell(self, batch: TrainingBatch) -> torch.Tensor | None:
+        """Pose and eye's motion (B, TRUTH) as the trunk understands them, if a head tells."""
+        if self.teller is None:
+            return None
+        return self.teller(self.expert.condition(self.inputs(batch)))
+
+    @torch.no_grad()
     def sample(self, batch: TrainingBatch, seed: int) -> torch.Tensor:
         """Actions (B, steps, dims) in SI units, as the policy would act."""
         generator = torch.Generator(self.device).manual_seed(seed)

@@ -5,6 +5,7 @@ insertions succeed: that is for `vla eval`.
 """
 
 from collections.abc import Callable
+import contextlib
 from dataclasses import asdict, dataclass, replace
 import math
 from typing import Any
@@ -12,9 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from vla_training.pretrain.teller import pose_losses
 from vla_training.train.model import PolicyModel
 from vla_training.train.sampling import draw_rng, noise_seed
 from vla_training.train.seam import TrainingBatch, TrainingData
+
+NEAR_M = 0.020
 
 Autocast = Callable[[], Any]
 
@@ -27,10 +31,23 @@ class Score:
     action_mm: float  # distance of a step's displacement from the demonstrator's
     action_deg: float
     skill: float
+    # How far off the trunk takes the trocar to be, where the needle is within 20 mm; None where
+    # nothing tells it (`truth_weight` 0) or no sample knows.
+    seen_mm: float | None = None
+    seen_deg: float | None = None
 
     def to_dict(self) -> dict[str, float]:
         """Numbers by name."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def __str__(self) -> str:
+        text = (
+            f'validation loss {self.loss:.4f}, error of a step {self.action_mm:.3f} mm '
+            f'{self.action_deg:.3f} deg, skill {self.skill:.3f}'
+        )
+        if self.seen_mm is None:
+            return text
+        return f'{text}; trocar seen {self.seen_mm:.2f} mm {self.seen_deg:.2f} deg off'
 
 
 class Validation:
@@ -59,26 +76,30 @@ class Validation:
             )
         finally:
             model.train(training)
-        samples, loss, steps, distance, angle, squares, variance = np.asarray(sums).tolist()
+        samples, loss, steps, distance, angle, squares, variance, near, off_m, off_rad = (
+            np.asarray(sums).tolist()
+        )
         return Score(
             loss / samples,
             1e3 * distance / steps,
             math.degrees(angle / steps),
             1.0 - squares / max(variance, 1e-12),
+            1e3 * off_m / near if near else None,
+            math.degrees(off_rad / near) if near else None,
         )
 
     @torch.no_grad()
     def _sums(
         self, model: PolicyModel, part: int, autocast: Autocast | None, shuffled: bool
     ) -> np.ndarray:
-        """Sums of a batch (7,): samples, loss, steps, errors m and rad, squares, variance."""
+        """Sums of a batch (10,): samples, loss, steps, errors m and rad, squares, variance; what
+        `_seen` gives.
+        """
         batch = self._make(part, shuffled).to(model.device)
         seed = noise_seed(self._seed, 0, part)
-        if autocast is None:
+        with autocast() if autocast else contextlib.nullcontext():
             losses, actions = model(batch, seed), model.sample(batch, seed)
-        else:
-            with autocast():
-                losses, actions = model(batch, seed), model.sample(batch, seed)
+            told = model.tell(batch)
         normalize, mask = model.expert.normalize_action, batch.mask
         error = (actions.float() - batch.actions)[mask]
         half = error.shape[-1] // 2
@@ -91,6 +112,7 @@ class Validation:
             float(error[:, half:].norm(dim=-1).sum()),
             float((normalize(actions.float())[mask] - wanted).square().sum()),
             float(wanted.square().sum()),
+            *_seen(told, batch),
         ]
         return np.array(parts)
 
@@ -102,3 +124,13 @@ class Validation:
         others = np.random.default_rng(self._seed).permutation(self._indices)[chosen]
         seen = self._data.batch(others, draw_rng(self._seed, 0, part))
         return replace(seen, actions=batch.actions, mask=batch.mask)  # type: ignore[type-var]
+
+
+def _seen(told: torch.Tensor | None, batch: TrainingBatch) -> tuple[float, float, float]:
+    """Samples near the trocar, and sums of how far off it is told to be, m and rad."""
+    if told is None:
+        return 0.0, 0.0, 0.0
+    known: Any = batch
+    near = known.truth.isfinite().all(1) & (known.truth[:, :3].norm(dim=1) < NEAR_M)
+    off = pose_losses(told.float()[near], known.truth[near])
+    return float(near.sum()), float(off.off_m.sum()), float(off.off_rad.sum())
