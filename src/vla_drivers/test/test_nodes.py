@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from types import SimpleNamespace
 
 import cv2
 from diagnostic_msgs.msg import DiagnosticArray
@@ -24,8 +25,11 @@ from wire_helpers import (
 import zmq
 
 from vla_core.rotation import euler_to_quat
+from vla_core.safety.values import GateState, Intervention, Result
 from vla_core.wire import oct_force
+from vla_drivers.command_path import CommandReport
 from vla_drivers.nodes.camera_driver import CameraDriver
+from vla_drivers.nodes.command_node import CommandNode
 from vla_drivers.nodes.robot_driver import RobotDriver
 from vla_drivers.nodes.sensor_driver import SensorDriver
 from vla_msgs.msg import ActionChunk, CommandStatus, RobotStatus, SensorBatch
@@ -250,6 +254,23 @@ def test_an_operator_is_told_that_a_state_only_device_cannot_move(listener, robo
             wait_for(future.done)
             assert not future.result().success
             assert 'device:=mecademic' in future.result().message
+
+
+def test_a_stop_is_an_error_in_the_log_and_a_withdrawal_that_was_asked_for_is_not():
+    lines = []
+    logger = SimpleNamespace(
+        error=lambda text: lines.append(('error', text)),
+        info=lambda text: lines.append(('info', text)),
+    )
+    told = SimpleNamespace(_logged=None, _node=SimpleNamespace(get_logger=lambda: logger))
+    for kinds in (('withdrawal',), ('withdrawal',), ('force_limit', 'retracted')):
+        causes = tuple(Intervention(kind) for kind in kinds)
+        report = CommandReport(1, Result.STOPPED, causes, GateState.STOPPED, np.zeros(6))
+        CommandNode._log(told, report)
+    assert lines == [
+        ('info', 'gate stopped: withdrawal'),
+        ('error', 'gate stopped: force_limit, retracted'),
+    ]
 
 
 def test_images_pass_untouched_to_the_topic_of_their_view(listener):

@@ -1,5 +1,7 @@
 """Random scenes: reachable poses, labels that fit the pictures, shards that survive a kill."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -84,7 +86,7 @@ def test_a_killed_shard_is_rendered_again_and_a_complete_one_is_kept(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(scenes.os, 'replace', killed)
+        patch.setattr(os, 'replace', killed)
         with pytest.raises(KeyboardInterrupt):
             scenes.write_shard(tmp_path, 0, source)
     assert not scenes.shard_ready(tmp_path, 0)

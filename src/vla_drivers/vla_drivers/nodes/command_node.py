@@ -236,11 +236,13 @@ class CommandNode:
             )
         elif key != self._logged:
             self._logged = key
+            text = f'gate {report.gate}: {reasons}' if stopped else f'gate {report.gate}'
+            asked_for = 'withdrawal' in reasons
             # Two calls: rclpy allows one severity for one line of code.
-            if stopped:
-                self._node.get_logger().error(f'gate {report.gate}: {reasons}')
+            if stopped and not asked_for:
+                self._node.get_logger().error(text)
             else:
-                self._node.get_logger().info(f'gate {report.gate}')
+                self._node.get_logger().info(text)
 
     # Limits as parameters ------------------------------------------------------------------------
 

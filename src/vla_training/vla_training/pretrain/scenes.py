@@ -7,7 +7,7 @@ by the model's own resizing, as live pictures are. Deliberately trains nothing.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-import os
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from vla_sim import mjcf_lab
 from vla_sim import scene as sc
 from vla_sim.engine import mujoco
 from vla_sim.renderer import LabRenderer
+from vla_training.cache.store import replace_file
 from vla_training.pretrain.labels import KEYPOINTS, Labels, make_labels, POSE
 from vla_training.pretrain.poses import draw_joints
 
@@ -80,9 +81,8 @@ def write_shard(folder: Path, index: int, source: SceneSource) -> None:
         return
     rows = list(source.sets(index * SHARD, SHARD))
     _write(folder / f'labels_{index:05d}.npz', [labels for _, labels in rows])
-    partial = folder / f'.images_{index:05d}.npy'
-    np.save(partial, np.stack([pictures for pictures, _ in rows]))
-    os.replace(partial, image_path(folder, index))
+    pictures = np.stack([pictures for pictures, _ in rows])
+    replace_file(image_path(folder, index), functools.partial(np.save, arr=pictures))
 
 
 def shard_ready(folder: Path, index: int) -> bool:
@@ -108,6 +108,4 @@ def _write(path: Path, labels: list[Labels]) -> None:
         name: np.stack([getattr(row, name) for row in labels])
         for name in ('state', 'pose', 'keypoints')
     }
-    partial = path.with_name(f'.{path.stem}.npz')
-    np.savez(partial, **arrays)
-    os.replace(partial, path)
+    replace_file(path, lambda partial: np.savez(partial, **arrays))
