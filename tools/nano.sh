@@ -6,7 +6,7 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 work="${NANO_WORK:-$root/build/nano}"
 demonstrations="${NANO_DEMONSTRATIONS:-60}" # with an eye that stands still, and as many with one that moves
 seeing_steps="${NANO_SEEING_STEPS:-6000}"
-corrections="${NANO_CORRECTIONS:-0}" # episodes that the cloned policy and the demonstrator drive; docs/training.md says why none yet
+corrections="${NANO_CORRECTIONS:-340}" # episodes that the cloned policy and the demonstrator drive; 0: without
 jobs="$(nproc)"
 mkdir -p "$work"
 vla() { "$root/vla" "$@"; }
@@ -37,7 +37,7 @@ learn cloned "$work/seeing" steps=1000
 policy=cloned
 if [ "$corrections" -gt 0 ]; then
   vla dagger --checkpoint "$work/cloned/best" --episodes "$corrections" --seed 300000 --out "$work/corrections" --jobs "$jobs"
-  learn run "$work/cloned/best" "data.corrections=[$work/corrections]" truth_weight=0.1 optimizer.trunk_learning_rate=3e-4 steps=3000
+  learn run "$work/cloned/best" "data.corrections=[$work/corrections]" truth_weight=0.1 optimizer.trunk_learning_rate=3e-4 steps=2500
   policy=run
 fi
 for task in still moving; do

@@ -19,14 +19,14 @@ def add_arguments(parser: Parser) -> None:
     add = parser.add_argument
     add('--checkpoint', type=Path, required=True, metavar='DIR', help='a trained policy')
     add('--out', type=Path, required=True, metavar='DIR', help='folder for the corrections')
-    add('--episodes', type=int, default=400, metavar='N', help='(%(default)s)')
+    add('--episodes', type=int, default=340, metavar='N', help='(%(default)s)')
     add('--seed', type=int, default=300_000, metavar='S', help='of the first (%(default)s)')
     add('--jobs', type=int, default=1, metavar='N', help='processes (%(default)s)')
-    add('--teacher-share', type=float, default=0.2, metavar='P',
+    add('--teacher-share', type=float, default=0.15, metavar='P',
         help='share of episodes that the demonstrator drives (%(default)s)')  # fmt: skip
-    add('--hampered-share', type=float, default=0.4, metavar='P',
+    add('--hampered-share', type=float, default=0.5, metavar='P',
         help='share that he drives from what a learner can see (%(default)s)')  # fmt: skip
-    add('--moving-share', type=float, default=0.7, metavar='P',
+    add('--moving-share', type=float, default=0.8, metavar='P',
         help='share of episodes whose eye moves (%(default)s)')  # fmt: skip
 
 

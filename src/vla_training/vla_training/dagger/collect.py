@@ -26,9 +26,9 @@ from vla_training.evaluation.workers import work_through
 class DaggerOptions:
     """What the episodes are like; each draws its own setting from its seed."""
 
-    teacher_share: float = 0.2  # of episodes that the demonstrator drives, pushed off now and then
-    hampered_share: float = 0.4  # of those that he drives from what a learner can see
-    moving_share: float = 0.7  # of episodes whose eye moves
+    teacher_share: float = 0.15  # of episodes that the demonstrator drives, pushed off at times
+    hampered_share: float = 0.5  # of those that he drives from what a learner can see
+    moving_share: float = 0.8  # of episodes whose eye moves
     nominal_share: float = 0.6  # of episodes with the nominal delay; the others draw one
     delay_s: tuple[float, float] = (0.0, 0.8)  # of a pass, where it is drawn
 
