@@ -18,7 +18,7 @@ from vla_data.quality.check import check_episode
 from vla_data.samples.reader import SampleReader
 from vla_sim.expert import HOLD_ABOVE_TISSUE_M
 from vla_sim.lab import PHYSICS_STEP_S
-from vla_sim.scripted import Goal
+from vla_sim.scripted_values import Goal
 from vla_sim.shared import COLUMNS, WIDTH
 from vla_training.simulation.judge import HOLD_S, Judge
 

@@ -7,7 +7,7 @@ import numpy as np
 from vla_core.arms import meca500 as kin
 from vla_core.rotation import euler_to_quat
 from vla_sim.lab import Lab, PHYSICS_STEP_S
-from vla_sim.scripted import PERIOD_S, Sight
+from vla_sim.scripted_values import PERIOD_S, Sight
 
 BLOCK = 5  # physics steps between two commands: 100 Hz
 BLOCKS = round(PERIOD_S / (BLOCK * PHYSICS_STEP_S))

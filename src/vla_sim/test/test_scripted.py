@@ -8,18 +8,17 @@ from vla_core.arms import meca500 as kin
 from vla_core.rotation import apply_rotvec, euler_to_quat, quat_inverse, relative_rotvec, rotate
 from vla_sim.disturbance import Disturber
 from vla_sim.lab import Lab
-from vla_sim.scripted import (
+from vla_sim.scripted import ScriptedExpert, start_pose
+from vla_sim.scripted_motion import Pace, Smoother
+from vla_sim.scripted_values import (
     BESIDE_A_LEARNER,
     Goal,
     PERIOD_S,
     Phase,
-    ScriptedExpert,
     Settings,
     Sight,
-    start_pose,
     STEPS,
 )
-from vla_sim.scripted_motion import Pace, Smoother
 from vla_sim.tissue import BORE_RADIUS_M
 
 INSERTIONS = range(20)

@@ -13,7 +13,7 @@ from vla_sim.lab import Lab, PHYSICS_STEP_S
 from vla_sim.meca.commands import receive
 from vla_sim.meca.controller import Controller
 from vla_sim.robot_stream import ENCODER_NOISE_RAD
-from vla_sim.scripted import Sight
+from vla_sim.scripted_values import Sight
 
 RECOVER_S = 2.0  # the emulated robot activates and homes in 0.6 s
 

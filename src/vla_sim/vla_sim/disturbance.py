@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_core.rotation import quat_inverse, rotate
-from vla_sim.scripted import PERIOD_S, Plan, Sight, STEPS
+from vla_sim.scripted_values import PERIOD_S, Plan, Sight, STEPS
 from vla_sim.tissue import BORE_RADIUS_M
 
 Array = NDArray[np.float64]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from vla_core.errors import VlaError
-from vla_sim.scripted import Goal, ScriptedExpert
+from vla_sim.scripted import ScriptedExpert
+from vla_sim.scripted_values import Goal
 from vla_training.dagger import collect as collecting
 from vla_training.dagger.collect import collect, DaggerOptions
 from vla_training.dagger.teacher import Driver, ELSEWHERE, TaughtPolicy

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from vla_core.rotation import euler_to_quat, rotate
-from vla_sim.scripted import BESIDE_A_LEARNER, Goal, ScriptedExpert, Sight
+from vla_sim.scripted import ScriptedExpert
+from vla_sim.scripted_values import BESIDE_A_LEARNER, Goal, Sight
 from vla_sim.tissue import BORE_RADIUS_M, HUB_RADIUS_M
 from vla_training.dagger.hampered import before_the_hub, HamperedDemonstrator, OCT_RANGE_M, SEEN_M
 

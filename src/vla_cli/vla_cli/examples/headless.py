@@ -29,7 +29,8 @@ from vla_data.importing.messages import TASK_TOPIC, TASK_TYPE
 from vla_data.recording.manifest import Manifest
 from vla_data.recording.writer import EpisodeWriter
 from vla_sim.disturbance import Disturber
-from vla_sim.scripted import Goal, ScriptedExpert, STEPS
+from vla_sim.scripted import ScriptedExpert
+from vla_sim.scripted_values import Goal, STEPS
 from vla_training.simulation import devices as sim
 from vla_training.simulation.command import command_path, SLOT_NS
 from vla_training.simulation.judge import Judge

@@ -17,7 +17,8 @@ from vla_core.freshness import judge, Limits, Reaction
 from vla_core.timebase import NS, Tick
 from vla_inference.engine.instructions import Aim, aim_of
 from vla_inference.engine.records import Chunk, Lineage
-from vla_sim.scripted import Goal, PERIOD_S, ScriptedExpert, Sight, STEPS
+from vla_sim.scripted import ScriptedExpert
+from vla_sim.scripted_values import Goal, PERIOD_S, Sight, STEPS
 from vla_sim.truth import TruthSample
 
 _GOALS = {Aim.INSERT: Goal.INSERT, Aim.RETRACT: Goal.RETRACT}

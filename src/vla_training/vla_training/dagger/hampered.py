@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from vla_core.rotation import quat_inverse, quat_multiply, rotate, rotvec_to_quat
 from vla_core.timebase import NS
-from vla_sim.scripted import BESIDE_A_LEARNER, Goal, PERIOD_S, ScriptedExpert, Sight
+from vla_sim.scripted import ScriptedExpert
+from vla_sim.scripted_values import BESIDE_A_LEARNER, Goal, PERIOD_S, Sight
 from vla_sim.tissue import BORE_RADIUS_M, HUB_RADIUS_M
 
 Array = NDArray[np.float64]

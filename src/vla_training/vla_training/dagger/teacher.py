@@ -14,7 +14,8 @@ from vla_core.model_input import ModelInput
 from vla_core.rotation import quat_inverse, rotate
 from vla_policy.expert.batch import ExpertBatch
 from vla_sim.disturbance import Disturber
-from vla_sim.scripted import BESIDE_A_LEARNER, Goal, ScriptedExpert, Sight
+from vla_sim.scripted import ScriptedExpert
+from vla_sim.scripted_values import BESIDE_A_LEARNER, Goal, Sight
 from vla_training.dagger.hampered import HamperedDemonstrator
 from vla_training.data.corrections import Correction
 from vla_training.evaluation.policies import Policy

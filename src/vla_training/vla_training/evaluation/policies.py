@@ -18,7 +18,8 @@ from vla_inference.engine.jpeg import decode_jpeg
 from vla_policy.checkpoint import load_expert, load_vlm, read_manifest
 from vla_policy.checkpoint_format import NORMALIZATION
 from vla_policy.errors import CheckpointError
-from vla_sim.scripted import Goal, ScriptedExpert, Sight
+from vla_sim.scripted import ScriptedExpert
+from vla_sim.scripted_values import Goal, Sight
 
 Array = NDArray[np.float64]
 
