@@ -27,7 +27,7 @@ def make_episodes(root):
     return made
 
 
-def export(paths, out, rate_hz=10, **settings):
+def export(paths, out, rate_hz=10, progress=lambda done, expected: None, **settings):
     bags = [open_bag(path) for path in paths]
     settings = {'width': 32, 'height': 24, 'quality': 4, **settings}
-    return export_lerobot(bags, NARROW, out, ExportSettings(rate_hz, **settings))
+    return export_lerobot(bags, NARROW, out, ExportSettings(rate_hz, **settings), progress)

@@ -24,9 +24,14 @@ def episodes(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def dataset(episodes, tmp_path_factory):
+def told():
+    return []
+
+
+@pytest.fixture(scope='module')
+def dataset(episodes, told, tmp_path_factory):
     out = tmp_path_factory.mktemp('out') / 'needle'
-    export(episodes, out)
+    export(episodes, out, progress=lambda *counts: told.append(counts))
     return out
 
 
@@ -137,6 +142,10 @@ def test_episodes_table_says_where_each_episode_is(dataset):
     assert second['videos/observation.images.view1/from_timestamp'] == pytest.approx(3.8)
     assert second['videos/observation.images.view1/to_timestamp'] == pytest.approx(7.6)
     assert second['vla/episode'] == 'recv_all_1' and second['data/file_index'] == 0
+
+
+def test_progress_counts_every_frame_of_all_episodes(dataset, told):
+    assert told == [(done, 76) for done in range(1, 77)]
 
 
 def test_tasks_are_the_index_of_a_pandas_frame(dataset):

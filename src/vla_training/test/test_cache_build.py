@@ -10,7 +10,6 @@ from vla_training.cache.build import build, CacheOrder, episode_folders
 from vla_training.cache.encoding import black_key, SetEncoder
 from vla_training.cache.identity import picture_digest
 from vla_training.cache.image_sets import image_sets
-from vla_training.cache.progress import duration, ProgressLine
 from vla_training.cache.store import FeatureCache, ShardWriter
 
 
@@ -127,29 +126,3 @@ def test_an_episode_of_another_contract_is_refused_before_anything_is_loaded(
 def test_a_folder_without_episodes_is_told(tmp_path):
     with pytest.raises(VlaError, match='holds no episodes'):
         episode_folders([tmp_path])
-
-
-class Stream:
-    def __init__(self, terminal):
-        self.text, self.isatty = '', lambda: terminal
-
-    def write(self, text):
-        self.text += text
-
-    def flush(self):
-        pass
-
-
-def test_progress_is_drawn_on_a_terminal_and_told_in_lines_elsewhere():
-    now = [0.0]
-    for terminal in (True, False):
-        now[0], stream = 0.0, Stream(terminal)
-        line = ProgressLine('sets', stream, lambda: now[0])
-        for second in range(1, 101):
-            now[0] = float(second)
-            line.update(2 * second, 400)
-        line.end()
-        assert ('\r' in stream.text) == terminal
-        assert '2.0/s' in stream.text and 'left' in stream.text
-        assert stream.text.count('\n') == (0 if terminal else 6)
-    assert duration(3 * 3600 + 65) == '3 h 01 min'

@@ -15,6 +15,7 @@ import sys
 import time
 
 from vla_cli.arguments import Parser, positive, say
+from vla_cli.progress import duration, ProgressLine
 
 
 def add_arguments(parser: Parser) -> None:
@@ -51,7 +52,6 @@ def run(args: argparse.Namespace) -> int:
     """Compute and print a summary."""
     from vla_policy.host import keep_freed_memory
     from vla_training.cache.build import build, CacheOrder, episode_folders
-    from vla_training.cache.progress import duration, ProgressLine
 
     keep_freed_memory()
     order = CacheOrder(

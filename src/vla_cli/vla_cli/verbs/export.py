@@ -10,8 +10,10 @@ import argparse
 import dataclasses
 import json
 from pathlib import Path
+import sys
 
 from vla_cli.arguments import complain, Parser, say
+from vla_cli.progress import ProgressLine
 from vla_core.errors import VlaError
 
 
@@ -47,7 +49,11 @@ def run(args: argparse.Namespace) -> int:
     if unknown:
         known = ', '.join(contract.view_names)
         raise VlaError(f'--views: {", ".join(unknown)}: expected some of {known}')
-    result = export_lerobot(bags, contract, args.out, settings, complain)
+    line = ProgressLine('frames', sys.stderr)
+    try:
+        result = export_lerobot(bags, contract, args.out, settings, line.update)
+    finally:
+        line.end()
     if args.json:
         say(json.dumps({**dataclasses.asdict(result), 'folder': str(result.folder)}))
         return 0

@@ -28,7 +28,7 @@ def run(args) -> int:
     prepare()
     from vla_cli.operator.link import OperatorLink
 
-    line = ProgressLine()
+    line = TaskLine()
     with OperatorLink(args.namespace, complain) as link:
         try:
             end = link.execute(args.instruction, args.timeout, line.show)
@@ -38,7 +38,7 @@ def run(args) -> int:
     return 0 if end.success else 1
 
 
-class ProgressLine:
+class TaskLine:
     """One line that is overwritten in a terminal; elsewhere a line every two seconds."""
 
     def __init__(self):

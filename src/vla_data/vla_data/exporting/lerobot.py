@@ -68,11 +68,11 @@ class ExportResult:
 
 def export_lerobot(
     bags: list[Bag], contract: Contract, out: Path, settings: ExportSettings,
-    progress: Callable[[str], None] = lambda text: None,
+    progress: Callable[[int, int], None] = lambda done, expected: None,
 ) -> ExportResult:  # fmt: skip
     """Write the episodes as a new dataset at `out`; VlaError in one line, then nothing is left.
 
-    BagError names the bag that cannot be exported.
+    BagError names the bag that cannot be exported. `progress` is told frames done and expected.
     """
     if out.exists():
         raise VlaError(f'{out}: exists already; name a new folder')
@@ -82,9 +82,9 @@ def export_lerobot(
     try:
         out.mkdir(parents=True)
         exporter = _Exporter(plan, settings, out, result)
+        expected = sum(len(source) for source in sources)
         for number, source in enumerate(sources):
-            exporter.add_episode(number, source)
-            progress(f'{source.bag.path}: {len(source)} frames')
+            exporter.add_episode(number, source, lambda done: progress(done, expected))
         exporter.finish()
     except (OSError, VlaError) as error:
         shutil.rmtree(out, ignore_errors=True)
@@ -147,8 +147,10 @@ class _Exporter:
         self._rows: list[dict[str, Any]] = []
         self._stats: list[dict[str, Stats]] = []
 
-    def add_episode(self, number: int, source: Ticks) -> None:
-        """Write all frames of one episode."""
+    def add_episode(
+        self, number: int, source: Ticks, progress: Callable[[int], None]
+    ) -> None:
+        """Write all frames of one episode; `progress` is told how many there are by then."""
         row = self._begin(number, source)
         collected = _Collected(self._plan)
         pictures = {view: _Picture(self._plan) for view in self._plan.views}
@@ -169,6 +171,7 @@ class _Exporter:
                 rgb = picture.of(sample, view)
                 self._videos[view].add(rgb)
                 collected.images[view].add(rgb)
+            progress(first + index + 1)
         self._frames.end_episode()
         self._result.frames += len(source)
         self._result.episodes += 1

@@ -1,7 +1,7 @@
 """Progress of a long run in one line: how much, how fast, how long still.
 
-Used by `vla cache`. On a terminal the line is drawn over and over; elsewhere, in a log file, a
-plain line now and then. Deliberately measures nothing but time.
+Used by `vla cache` and `vla export`. On a terminal the line is drawn over and over; elsewhere, in
+a log file, a plain line now and then. Deliberately measures nothing but time.
 """
 
 from collections.abc import Callable
