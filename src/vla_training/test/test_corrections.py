@@ -28,7 +28,7 @@ def correction(number):
 
 @pytest.fixture
 def folder(tmp_path, nano):
-    corrections.claim(tmp_path / 'd', nano)
+    corrections.claim(tmp_path / 'd', nano, {'axis_m': 0.0008})
     corrections.write(tmp_path / 'd', 'one', [correction(0), correction(1)])
     corrections.write(tmp_path / 'd', 'two', [correction(2)])
     return tmp_path / 'd'
@@ -73,9 +73,19 @@ def test_episodes_without_a_tick_are_passed_over_and_only_such_are_an_error(fold
 
 
 def test_features_of_another_encoder_are_refused(folder, init):
-    for use in (lambda: correction_files([folder], init), lambda: corrections.claim(folder, init)):
+    for use in (
+        lambda: correction_files([folder], init),
+        lambda: corrections.claim(folder, init, {'axis_m': 0.0008}),
+    ):
         with pytest.raises(VlaError, match=r'another encoder.*vla dagger'):
             use()
+
+
+def test_answers_of_two_demonstrators_do_not_get_into_one_folder(folder, nano):
+    corrections.claim(folder, nano, {'axis_m': 0.0008})
+    with pytest.raises(VlaError, match='demonstrator with other settings.*another folder'):
+        corrections.claim(folder, nano, {'axis_m': 0.0004})
+    assert len(correction_files([folder], nano)) == 2  # to be learned from all the same
 
 
 def test_fewer_passes_may_be_used_than_were_kept_and_not_more(folder, nano):

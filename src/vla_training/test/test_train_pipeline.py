@@ -142,7 +142,7 @@ def corrected(tmp_path, init, contract):
     """A folder of corrections that fit `init`."""
     expert = read_manifest(init).policy.expert
     rng, folder = np.random.default_rng(0), tmp_path / 'corrections'
-    corrections.claim(folder, init)
+    corrections.claim(folder, init, {})
 
     def numbers(*shape):
         return torch.from_numpy(rng.normal(0.0, 1.0, (1, *shape)).astype(np.float32))

@@ -7,13 +7,14 @@ options. Deliberately trains nothing.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 import functools
 from pathlib import Path
 
 import numpy as np
 
 from vla_core.errors import VlaError
+from vla_sim.scripted_values import BESIDE_A_LEARNER
 from vla_training.dagger.teacher import Driver, TaughtPolicy
 from vla_training.data import corrections
 from vla_training.evaluation.evaluate import run_one
@@ -71,9 +72,9 @@ def collect(
 ) -> int:  # fmt: skip
     """Write the corrections of the seeds that `folder` lacks; return how many there were already.
 
-    VlaError where the folder holds another encoder's.
+    VlaError where the folder holds another encoder's, or another demonstrator's answers.
     """
-    corrections.claim(folder, checkpoint)
+    corrections.claim(folder, checkpoint, asdict(BESIDE_A_LEARNER))
     missing = [seed for seed in seeds if not corrections.is_written(folder, _name(seed))]
     make = make or functools.partial(CheckpointPolicy, checkpoint)
     taught = functools.partial(_taught, make)

@@ -24,6 +24,7 @@ from vla_training.data.prepared import to_half
 
 FORMAT = 1
 _NOTE, _ROWS = 'corrections.json', '.npz'
+_WHO = 'demonstrator'  # in the note
 INPUTS = tuple(item.name for item in fields(ExpertBatch))
 _LARGE = ('window', 'features')  # files of their own
 _ARRAYS = (*(name for name in INPUTS if name not in _LARGE), 'actions', 'truth')
@@ -38,13 +39,21 @@ class Correction:
     truth: np.ndarray  # (TRUTH,) see Batch
 
 
-def claim(folder: Path, checkpoint: Path) -> None:
-    """Note whose features the folder holds; VlaError where it holds another encoder's."""
+def claim(folder: Path, checkpoint: Path, demonstrator: Mapping[str, object]) -> None:
+    """Note whose features and answers the folder holds; VlaError where it holds others'.
+
+    demonstrator: his settings, as JSON takes them.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     note, path = _note_of(checkpoint), folder / _NOTE
     if not path.exists():
-        path.write_text(json.dumps(note, indent=1) + '\n')
+        path.write_text(json.dumps({**note, _WHO: demonstrator}, indent=1) + '\n')
     _check(folder, note)
+    if json.loads(path.read_text()).get(_WHO) != demonstrator:
+        raise VlaError(
+            f'{folder} holds the answers of a demonstrator with other settings: collect into '
+            'another folder'
+        )
 
 
 def is_written(folder: Path, name: str) -> bool:
@@ -150,7 +159,8 @@ def _note_of(checkpoint: Path) -> dict[str, object]:
 
 
 def _check(folder: Path, note: dict[str, object]) -> None:
-    if json.loads((folder / _NOTE).read_text()) != note:
+    there = json.loads((folder / _NOTE).read_text())
+    if {name: there.get(name) for name in note} != note:
         raise VlaError(
             f'{folder} holds features of another encoder: make corrections with this checkpoint '
             '(vla dagger), into another folder'
