@@ -200,14 +200,29 @@ def test_loss_is_one_number_a_sample_and_sampling_repeats_with_its_generator(hea
     assert torch.equal(first, second)
 
 
-@pytest.mark.parametrize('head', ['flow', 'diffusion'])
-def test_condition_is_projected_once_for_all_sampling_steps(head):
+@pytest.mark.parametrize(('head', 'name'), [('flow', 'decoder'), ('diffusion', 'velocity')])
+def test_condition_is_projected_once_for_all_sampling_steps(head, name):
     model = small_expert(head=head)
     calls = []
-    remember = model.head.decoder.remember
-    model.head.decoder.remember = lambda cond: calls.append(1) or remember(cond)
+    decoder = getattr(model.head, name)
+    remember = decoder.remember
+    decoder.remember = lambda cond: calls.append(1) or remember(cond)
     model.sample(batch())
     assert len(calls) == 1
+
+
+def test_diffusion_takes_a_small_error_of_its_decoder_for_a_small_one_of_the_actions():
+    """From pure noise on; told by its noise the action was a hundred times as wrong."""
+    head, target = small_expert(head='diffusion').head, torch.full((2, 8, 6), 0.7)
+
+    def nearly(actions, time, memory):
+        step = (time * head.train_steps).round().long() - 1
+        signal, noise = head.signal[step][:, None, None], head.noise[step][:, None, None]
+        return signal * (actions - signal * target) / noise - noise * target + 0.05
+
+    head.velocity.forward = nearly
+    actions = head.sample(torch.zeros(2, 3, head.velocity.step.shape[1]))
+    assert (actions - target).abs().max() < 0.1
 
 
 def test_expert_for_mean_pooling_takes_one_token():

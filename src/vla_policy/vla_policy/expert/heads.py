@@ -19,9 +19,6 @@ TIME_WAVES = 8
 # Where the smooth L1 of regression becomes linear, in standard deviations of an action: errors at
 # the opening are a tenth as large as on the way there, squares would hardly see them.
 NEARLY_L1 = 0.1
-CLEAN_LIMIT = (
-    5.0  # normalised actions beyond five standard deviations are not believed (diffusion only)
-)
 
 
 class Head(Protocol):
@@ -119,16 +116,21 @@ class FlowHead(nn.Module):
 
 
 class DiffusionHead(nn.Module):
-    """Denoising diffusion, cosine schedule (arXiv 2102.09672), sampled by DDIM (2010.02502)."""
+    """Denoising diffusion, cosine schedule (arXiv 2102.09672), sampled by DDIM (2010.02502).
+
+    The decoder tells the velocity (2202.00512): where hardly any signal is left, an action that
+    is told by its noise is that noise's error a hundred times over.
+    """
 
     def __init__(self, config: ExpertConfig) -> None:
         super().__init__()
-        self.decoder = Decoder(config)
+        self.velocity = Decoder(config)
         self.train_steps, self.steps = config.diffusion_steps, config.ddim_steps
         at = torch.arange(config.diffusion_steps + 1, dtype=torch.float64) / config.diffusion_steps
         curve = torch.cos((at + 0.008) / 1.008 * torch.pi / 2).square()
         kept = (curve[1:] / curve[0]).clamp(min=1e-4)  # share of the signal after step 1..T
-        self.register_buffer('kept', kept.float(), persistent=False)
+        self.register_buffer('signal', kept.sqrt().float(), persistent=False)
+        self.register_buffer('noise', (1.0 - kept).sqrt().float(), persistent=False)
 
     def loss(
         self,
@@ -137,34 +139,29 @@ class DiffusionHead(nn.Module):
         generator: torch.Generator | None = None,
         mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """See `Head`: mean square error of the noise at a random step."""
-        noise = _noise(target.shape, cond, generator)
+        """See `Head`: mean square error of the velocity at a random step."""
+        drawn = _noise(target.shape, cond, generator)
         step = torch.randint(
             self.train_steps, (len(target),), generator=generator, device=cond.device
         )
-        kept = self.kept[step][:, None, None]
-        noisy = kept.sqrt() * target + (1 - kept).sqrt() * noise
-        guess = self.decoder(noisy, self._time(step), self.decoder.remember(cond))
-        return masked_mean((guess - noise).square(), mask)
+        signal, noise = self.signal[step][:, None, None], self.noise[step][:, None, None]
+        mixed = signal * target + noise * drawn
+        found = self.velocity(mixed, self._time(step), self.velocity.remember(cond))
+        return masked_mean((found - (signal * drawn - noise * target)).square(), mask)
 
     def sample(self, cond: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """See `Head`: deterministic DDIM steps from noise."""
-        actions = _noise((len(cond), *self.decoder.shape), cond, generator)
-        memory = self.decoder.remember(cond)
+        actions = _noise((len(cond), *self.velocity.shape), cond, generator)
+        memory = self.velocity.remember(cond)
         steps = torch.linspace(self.train_steps - 1, 0, self.steps).round().long().tolist()
         for step, following in zip(steps, [*steps[1:], None]):
             time = self._time(torch.full((len(cond),), step, device=cond.device))
-            guess, kept = self.decoder(actions, time, memory), self.kept[step]
-            clean = ((actions - (1 - kept).sqrt() * guess) / kept.sqrt()).clamp(
-                -CLEAN_LIMIT, CLEAN_LIMIT
-            )
+            velocity = self.velocity(actions, time, memory)
+            signal, noise = self.signal[step], self.noise[step]
+            clean, drawn = signal * actions - noise * velocity, noise * actions + signal * velocity
             if following is None:
                 return clean
-            kept_next = self.kept[following]
-            guess = (actions - kept.sqrt() * clean) / (
-                1 - kept
-            ).sqrt()  # agrees with the clamped action
-            actions = kept_next.sqrt() * clean + (1 - kept_next).sqrt() * guess
+            actions = self.signal[following] * clean + self.noise[following] * drawn
         return actions
 
     def _time(self, step: torch.Tensor) -> torch.Tensor:
