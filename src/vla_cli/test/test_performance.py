@@ -101,12 +101,15 @@ def test_it_waits_for_a_robot_that_is_not_there():
         wait_for(lambda: 'recover' in link.calls)
 
 
-def test_a_context_that_ctrl_c_has_ended_ends_it_without_a_traceback():
+@pytest.mark.parametrize(
+    'said', ["rcl node's context is invalid", 'the given context is not valid, either rcl_init()']
+)
+def test_a_context_that_ctrl_c_has_ended_ends_it_without_a_traceback(said):
     from rclpy.impl.implementation_singleton import rclpy_implementation
 
     class DyingLink(FakeLink):
         def execute(self, instruction, timeout_s, stop):
-            raise rclpy_implementation.RCLError("rcl node's context is invalid")
+            raise rclpy_implementation.RCLError(said)
 
     link = DyingLink()
     with Performance(lambda: link) as performance:

@@ -6,9 +6,12 @@ watches no process itself: it reads the status file, once a second.
 """
 
 from pathlib import Path
+from queue import SimpleQueue
+import signal
 import sys
 import time
 
+from vla_cli.arguments import complain
 from vla_cli.supervisor.status import ProcessStatus, read_status, StackStatus
 from vla_core.errors import VlaError
 from vla_core.health import HealthItem, Level
@@ -53,12 +56,13 @@ def stack_items(status: StackStatus | None, now_ns: int) -> list[HealthItem]:
 def main() -> int:
     """Publish until told to stop."""
     import rclpy
-    from rclpy.executors import ExternalShutdownException
     from rclpy.node import Node
+    from rclpy.signals import SignalHandlerOptions
 
     from vla_ros.diagnostics import DiagnosticsPublisher
+    from vla_ros.spin import Spinner
 
-    path = Path(sys.argv[1])
+    path, ends = Path(sys.argv[1]), SimpleQueue[int]()
 
     def items():
         try:
@@ -66,16 +70,19 @@ def main() -> int:
         except VlaError as error:
             return [HealthItem('supervisor', Level.ERROR, str(error), {})]
 
-    rclpy.init()
-    try:
-        node = Node('process_reporter', enable_rosout=False, start_parameter_services=False)
-        DiagnosticsPublisher(node, 'supervisor', items)
-        rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        rclpy.try_shutdown()
-    return 0
+    # Our own handlers: rclpy's shut the context down under the executor.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ends.put(0))
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    node = Node('process_reporter', enable_rosout=False, start_parameter_services=False)
+    DiagnosticsPublisher(node, 'supervisor', items)
+    with Spinner(node) as spinner:
+        spinner.on_error = lambda error: ends.put(1)
+        code = ends.get()
+    if spinner.error is not None:
+        complain(f'process_reporter: {spinner.error}')
+    rclpy.try_shutdown()
+    return code
 
 
 if __name__ == '__main__':

@@ -31,6 +31,10 @@ TOUCHES = frozenset(('force_limit', 'force_slope'))
 MENDED = AGES | TOUCHES | {'withdrawal'}
 
 
+# What rcl says of a context that was shut down.
+_INVALID = ('context is invalid', 'context is not valid')
+
+
 class Performance:
     """A context manager. `note` may be called from any thread."""
 
@@ -62,7 +66,7 @@ class Performance:
         except (ExternalShutdownException, ShutdownException):
             self._note = 'ended'  # Ctrl-C ends every ROS context of the process
         except rclpy_implementation.RCLError as error:
-            if 'context is invalid' not in str(error):
+            if not any(text in str(error) for text in _INVALID):
                 raise
             self._note = 'ended'  # the same, noticed by a call in between
 
