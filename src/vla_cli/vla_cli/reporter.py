@@ -6,8 +6,6 @@ watches no process itself: it reads the status file, once a second.
 """
 
 from pathlib import Path
-from queue import SimpleQueue
-import signal
 import sys
 import time
 
@@ -60,9 +58,9 @@ def main() -> int:
     from rclpy.signals import SignalHandlerOptions
 
     from vla_ros.diagnostics import DiagnosticsPublisher
-    from vla_ros.spin import Spinner
+    from vla_ros.spin import exits_on_signals, Spinner
 
-    path, ends = Path(sys.argv[1]), SimpleQueue[int]()
+    path, exits = Path(sys.argv[1]), exits_on_signals()
 
     def items():
         try:
@@ -70,15 +68,12 @@ def main() -> int:
         except VlaError as error:
             return [HealthItem('supervisor', Level.ERROR, str(error), {})]
 
-    # Our own handlers: rclpy's shut the context down under the executor.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ends.put(0))
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = Node('process_reporter', enable_rosout=False, start_parameter_services=False)
     DiagnosticsPublisher(node, 'supervisor', items)
     with Spinner(node) as spinner:
-        spinner.on_error = lambda error: ends.put(1)
-        code = ends.get()
+        spinner.on_error = lambda error: exits.put(1)
+        code = exits.get()
     if spinner.error is not None:
         complain(f'process_reporter: {spinner.error}')
     rclpy.try_shutdown()

@@ -58,10 +58,7 @@ def run_node(
 
 
 def _run(factory: Callable[[], VlaLifecycleNode]) -> int:
-    # SimpleQueue.put is reentrant, so a signal handler may call it; an Event is not.
-    exits: SimpleQueue[int] = SimpleQueue()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: exits.put(0))
+    exits = exits_on_signals()
     node = factory()
     node.on_failure = lambda error: exits.put(1)
     with Spinner(node) as spinner:
@@ -72,6 +69,17 @@ def _run(factory: Callable[[], VlaLifecycleNode]) -> int:
         node.shutdown()
         node.destroy_node()
     return 1 if node.failure is not None else code
+
+
+def exits_on_signals() -> SimpleQueue[int]:
+    """A queue that gets exit code 0 at SIGINT or SIGTERM; for a context without rclpy's handlers,
+    which shut it down under the executor.
+    """
+    # SimpleQueue.put is reentrant, so a signal handler may call it; an Event is not.
+    exits: SimpleQueue[int] = SimpleQueue()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: exits.put(0))
+    return exits
 
 
 class Spinner:

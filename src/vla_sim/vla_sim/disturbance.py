@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from vla_core.rotation import quat_inverse, rotate
+from vla_core.rotation import rotate
 from vla_sim.scripted_values import PERIOD_S, Plan, Sight, STEPS
 from vla_sim.tissue import BORE_RADIUS_M
 
@@ -73,7 +73,7 @@ class Disturber:
         turn = generator.normal(0.0, settings.turn_rad, 3).clip(
             -2 * settings.turn_rad, 2 * settings.turn_rad
         )
-        depth_m = rotate(quat_inverse(sight.trocar_xyzw), sight.tip_m - sight.opening_m)[2]
+        depth_m = sight.local_m[2]
         free = min(max((-depth_m - 2 * settings.offset_m) / _FREE_M, 0.0), 1.0)
         inside = np.array([_INSIDE_M, _INSIDE_M, 2 * _INSIDE_M]) / (2 * settings.offset_m)
         # Sizes in the trocar frame: sideways less than along the axis.

@@ -120,11 +120,10 @@ class ScriptedExpert:
         return Way(self._settings, hold_m, home_m)
 
     def _locate(self, sight: Sight) -> Where:
-        tip_m = rotate(quat_inverse(sight.trocar_xyzw), sight.tip_m - sight.opening_m)
         homeward = self.phase in (Phase.RETURN, Phase.REST)
         wanted = self._home[1] if homeward else sight.trocar_xyzw
         turn = relative_rotvec(sight.tip_xyzw, wanted)
-        return Where(tip_m, turn, float(np.linalg.norm(self._move.velocity)))
+        return Where(sight.local_m, turn, float(np.linalg.norm(self._move.velocity)))
 
     def _look_ahead(self, sight: Sight, way: Way, where: Where) -> Array:
         """Play the next STEPS steps, phase changes included; keep the motion after the first."""

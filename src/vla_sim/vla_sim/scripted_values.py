@@ -12,6 +12,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from vla_core.rotation import quat_inverse, rotate
 from vla_sim.expert import HOLD_ABOVE_TISSUE_M, STANDOFF_M
 from vla_sim.scripted_motion import Pace
 from vla_sim.tissue import BORE_RADIUS_M
@@ -51,6 +52,11 @@ class Sight:
     opening_m: Array  # (3,) centre of the trocar's opening
     trocar_xyzw: Array  # (4,), z into the eye
     tissue_depth_m: float  # opening to tissue along the trocar's axis
+
+    @property
+    def local_m(self) -> Array:
+        """The tip (3,) in the trocar's frame: sideways, sideways, depth."""
+        return rotate(quat_inverse(self.trocar_xyzw), self.tip_m - self.opening_m)
 
 
 @dataclass(frozen=True)

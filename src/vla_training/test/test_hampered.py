@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from vla_core.rotation import euler_to_quat, rotate
+from vla_sim.oct_signal import IMAGING_DEPTH_M
 from vla_sim.scripted import ScriptedExpert
 from vla_sim.scripted_values import BESIDE_A_LEARNER, Goal, Sight
 from vla_sim.tissue import BORE_RADIUS_M, HUB_RADIUS_M
-from vla_training.dagger.hampered import before_the_hub, HamperedDemonstrator, OCT_RANGE_M, SEEN_M
+from vla_training.dagger.hampered import before_the_hub, HamperedDemonstrator, SEEN_M
 
 TROCAR = euler_to_quat(np.array([0.3, 0.2, 0.1]))
 OPENING_M = np.array([0.2, 0.01, 0.1])
@@ -32,7 +33,7 @@ def forward(delta):
         (1.2 * BORE_RADIUS_M, -0.002, True),
         (0.8 * BORE_RADIUS_M, -0.002, False),  # the valve in the bore
         (1.2 * HUB_RADIUS_M, -0.002, False),  # past the hub
-        (1.2 * BORE_RADIUS_M, -1.1 * OCT_RANGE_M, False),  # too far for the OCT
+        (1.2 * BORE_RADIUS_M, -1.1 * IMAGING_DEPTH_M, False),  # too far for the OCT
         (1.2 * BORE_RADIUS_M, 0.001, False),  # inside
     ],
 )

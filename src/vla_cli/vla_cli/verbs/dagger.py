@@ -2,9 +2,9 @@
 
 Episodes of the closed loop as in `vla eval`, headless: in some the policy drives, in others the
 demonstrator, pushed off his way now and then, in the rest the demonstrator from what a learner can
-see (old pictures, the OCT). Each draws its eye (still or moving) and its
-delay. What was seen at each tick, and the demonstrator's chunk, go into OUT; `vla train` takes
-them as `data.corrections=[OUT]`. A run that was ended goes on by the same command. Seeds: those of
+see (old pictures, the OCT). Each draws its eye (still or moving) and its delay. What was seen at
+each tick, and the demonstrator's chunk, go into OUT; `vla train` takes them as
+`data.corrections=[OUT]`. A run that was ended goes on by the same command. Seeds: those of
 demonstrations are below 300000, of evaluation below 100000.
 """
 

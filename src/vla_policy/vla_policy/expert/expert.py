@@ -72,7 +72,13 @@ class ActionExpert(nn.Module):
 
     def sample(self, batch: ExpertBatch, generator: torch.Generator | None = None) -> torch.Tensor:
         """Draw raw actions (B, steps, dims)."""
-        return self.normalize_action.invert(self.head.sample(self.condition(batch), generator))
+        return self.sample_given(self.condition(batch), generator)
+
+    def sample_given(
+        self, condition: torch.Tensor, generator: torch.Generator | None = None
+    ) -> torch.Tensor:
+        """Do the same with condition tokens (B, N, width) that are there already."""
+        return self.normalize_action.invert(self.head.sample(condition, generator))
 
     @property
     def takes_prefix(self) -> bool:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vla_core.rotation import quat_inverse, quat_multiply, rotate, rotvec_to_quat
 from vla_core.timebase import NS
+from vla_sim.oct_signal import IMAGING_DEPTH_M
 from vla_sim.scripted import ScriptedExpert
 from vla_sim.scripted_values import BESIDE_A_LEARNER, Goal, PERIOD_S, Sight
 from vla_sim.tissue import BORE_RADIUS_M, HUB_RADIUS_M
@@ -19,7 +20,6 @@ from vla_sim.tissue import BORE_RADIUS_M, HUB_RADIUS_M
 Array = NDArray[np.float64]
 
 SEEN_M, SEEN_RAD = 0.0003, 0.005  # standard deviations of what one pass sees, an axis
-OCT_RANGE_M = 0.0037
 _BACK_M, _BACK_M_S = 0.003, 0.003
 _AXIS = np.array([0.0, 0.0, 1.0])
 
@@ -56,16 +56,17 @@ class HamperedDemonstrator:
         assert self._seen is not None
         turned = quat_multiply(rotvec_to_quat(self._wrong_rad), self._seen.trocar_xyzw)
         opening_m = self._seen.opening_m + self._wrong_m
-        if _depth_m(sight) > -OCT_RANGE_M:
+        depth_m = sight.local_m[2]
+        if depth_m > -IMAGING_DEPTH_M:
             axis = rotate(turned, _AXIS)
             seen_depth_m = float((sight.tip_m - opening_m) @ axis)
-            opening_m = opening_m + axis * (seen_depth_m - _depth_m(sight))
+            opening_m = opening_m + axis * (seen_depth_m - depth_m)
         return replace(sight, opening_m=opening_m, trocar_xyzw=turned)
 
     def _held_back(self, delta: Array, sight: Sight) -> Array:
         """No step forward; backwards where it is close."""
         axis = rotate(sight.trocar_xyzw, _AXIS)
-        back_m = _BACK_M_S * PERIOD_S if _depth_m(sight) > -_BACK_M else 0.0
+        back_m = _BACK_M_S * PERIOD_S if sight.local_m[2] > -_BACK_M else 0.0
         held = delta.copy()
         held[:, :3] -= np.outer(delta[:, :3] @ axis + back_m, axis)
         return held
@@ -73,14 +74,9 @@ class HamperedDemonstrator:
 
 def before_the_hub(sight: Sight) -> bool:
     """Whether the OCT shows the trocar's hub ahead instead of the valve in its bore."""
-    back = quat_inverse(sight.trocar_xyzw)
-    tip_m = rotate(back, sight.tip_m - sight.opening_m)
-    along = rotate(back, rotate(sight.tip_xyzw, _AXIS))
-    if not -OCT_RANGE_M < tip_m[2] <= 0.0:
+    tip_m = sight.local_m
+    along = rotate(quat_inverse(sight.trocar_xyzw), rotate(sight.tip_xyzw, _AXIS))
+    if not -IMAGING_DEPTH_M < tip_m[2] <= 0.0:
         return False
     ahead_m = tip_m[:2] - tip_m[2] / along[2] * along[:2]
     return bool(BORE_RADIUS_M < np.hypot(*ahead_m) < HUB_RADIUS_M)
-
-
-def _depth_m(sight: Sight) -> float:
-    return float(rotate(quat_inverse(sight.trocar_xyzw), sight.tip_m - sight.opening_m)[2])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vla_core.execution.continuation import Prefix
 from vla_core.model_input import ModelInput
-from vla_core.rotation import quat_inverse, rotate
+from vla_core.rotation import rotate
 from vla_policy.expert.batch import ExpertBatch
 from vla_sim.disturbance import Disturber
 from vla_sim.scripted import ScriptedExpert
@@ -84,5 +84,4 @@ def _pose(sight: Sight) -> NDArray[np.float64]:
 
 def _worth(sight: Sight) -> float:
     """Probability that a tick is kept."""
-    tip_m = rotate(quat_inverse(sight.trocar_xyzw), sight.tip_m - sight.opening_m)
-    return 1.0 if -_NEAR_M < tip_m[2] < _PAST_M else ELSEWHERE
+    return 1.0 if -_NEAR_M < sight.local_m[2] < _PAST_M else ELSEWHERE

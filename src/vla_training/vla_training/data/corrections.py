@@ -48,8 +48,7 @@ def claim(folder: Path, checkpoint: Path, demonstrator: Mapping[str, object]) ->
     note, path = _note_of(checkpoint), folder / _NOTE
     if not path.exists():
         path.write_text(json.dumps({**note, _WHO: demonstrator}, indent=1) + '\n')
-    _check(folder, note)
-    if json.loads(path.read_text()).get(_WHO) != demonstrator:
+    if _check(folder, note).get(_WHO) != demonstrator:
         raise VlaError(
             f'{folder} holds the answers of a demonstrator with other settings: collect into '
             'another folder'
@@ -158,10 +157,12 @@ def _note_of(checkpoint: Path) -> dict[str, object]:
     return {'format': FORMAT, 'encoder': identity_of(checkpoint, 'live').digest}
 
 
-def _check(folder: Path, note: dict[str, object]) -> None:
+def _check(folder: Path, note: dict[str, object]) -> dict[str, object]:
+    """What the folder notes; VlaError where it is another encoder's."""
     there = json.loads((folder / _NOTE).read_text())
     if {name: there.get(name) for name in note} != note:
         raise VlaError(
             f'{folder} holds features of another encoder: make corrections with this checkpoint '
             '(vla dagger), into another folder'
         )
+    return there

@@ -1,7 +1,7 @@
 """What is trained: the expert, and the encoder too where its stage trains it.
 
 Used by the loop through `forward` (the loss, which DDP must see) and by validation through
-`sample`. Deliberately knows no optimiser.
+`examine`. Deliberately knows no optimiser.
 """
 
 from collections.abc import Iterator
@@ -45,26 +45,34 @@ class PolicyModel(nn.Module):
 
     def forward(self, batch: TrainingBatch, seed: int) -> torch.Tensor:
         """Loss (B,) of each sample; the noise of the head follows from `seed`."""
-        generator = torch.Generator(self.device).manual_seed(seed)
         condition = self.expert.condition(self.inputs(batch))
+        told = None if self.teller is None else self.teller(condition)
+        return self._loss(condition, told, batch, seed)
+
+    @torch.no_grad()
+    def examine(
+        self, batch: TrainingBatch, seed: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Loss (B,), actions (B, steps, dims) in SI units as the policy would act, and pose and
+        eye's motion (B, TRUTH) as the trunk understands them, if a head tells.
+        """
+        condition = self.expert.condition(self.inputs(batch))
+        told = None if self.teller is None else self.teller(condition)
+        actions = self.expert.sample_given(condition, self._generator(seed))
+        return self._loss(condition, told, batch, seed), actions, told
+
+    def _loss(
+        self, condition: torch.Tensor, told: torch.Tensor | None, batch: TrainingBatch, seed: int
+    ) -> torch.Tensor:
+        generator = self._generator(seed)
         loss = self.expert.loss_given(condition, batch.actions, generator, batch.mask)
-        if self.teller is None:
+        if told is None:
             return loss
         known: Any = batch
-        return loss + self._truth_weight * truth_loss(self.teller(condition), known.truth)
+        return loss + self._truth_weight * truth_loss(told, known.truth)
 
-    @torch.no_grad()
-    def tell(self, batch: TrainingBatch) -> torch.Tensor | None:
-        """Pose and eye's motion (B, TRUTH) as the trunk understands them, if a head tells."""
-        if self.teller is None:
-            return None
-        return self.teller(self.expert.condition(self.inputs(batch)))
-
-    @torch.no_grad()
-    def sample(self, batch: TrainingBatch, seed: int) -> torch.Tensor:
-        """Actions (B, steps, dims) in SI units, as the policy would act."""
-        generator = torch.Generator(self.device).manual_seed(seed)
-        return self.expert.sample(self.inputs(batch), generator)
+    def _generator(self, seed: int) -> torch.Generator:
+        return torch.Generator(self.device).manual_seed(seed)
 
     def inputs(self, batch: TrainingBatch) -> ExpertBatch:
         """Return the expert's input, with features of the pictures where there is an encoder."""

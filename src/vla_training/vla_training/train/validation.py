@@ -98,8 +98,7 @@ class Validation:
         batch = self._make(part, shuffled).to(model.device)
         seed = noise_seed(self._seed, 0, part)
         with autocast() if autocast else contextlib.nullcontext():
-            losses, actions = model(batch, seed), model.sample(batch, seed)
-            told = model.tell(batch)
+            losses, actions, told = model.examine(batch, seed)
         normalize, mask = model.expert.normalize_action, batch.mask
         error = (actions.float() - batch.actions)[mask]
         half = error.shape[-1] // 2
