@@ -263,12 +263,20 @@ def test_a_stop_is_an_error_in_the_log_and_a_withdrawal_that_was_asked_for_is_no
         info=lambda text: lines.append(('info', text)),
     )
     told = SimpleNamespace(_logged=None, _node=SimpleNamespace(get_logger=lambda: logger))
-    for kinds in (('withdrawal',), ('withdrawal',), ('force_limit', 'retracted')):
+    for result, *kinds in (
+        (Result.RETRACTING, 'withdrawal'),
+        (Result.RETRACTING, 'withdrawal'),
+        (Result.STOPPED, 'withdrawal', 'retracted'),
+        (Result.STOPPED, 'withdrawal', 'retract_force'),
+        (Result.STOPPED, 'force_limit', 'retracted'),
+    ):
         causes = tuple(Intervention(kind) for kind in kinds)
-        report = CommandReport(1, Result.STOPPED, causes, GateState.STOPPED, np.zeros(6))
+        report = CommandReport(1, result, causes, GateState.STOPPED, np.zeros(6))
         CommandNode._log(told, report)
     assert lines == [
         ('info', 'gate stopped: withdrawal'),
+        ('info', 'gate stopped: withdrawal, retracted'),
+        ('error', 'gate stopped: withdrawal, retract_force'),
         ('error', 'gate stopped: force_limit, retracted'),
     ]
 

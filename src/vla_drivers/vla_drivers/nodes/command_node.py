@@ -23,7 +23,7 @@ from vla_core.health import HealthItem
 from vla_core.realtime import prefer_this_thread
 from vla_core.safety.gate import SafetyGate
 from vla_core.safety.limits import loosened, SafetyLimits
-from vla_core.safety.values import ArmState, GateState
+from vla_core.safety.values import ArmState, GateState, Result
 from vla_core.timebase import s_to_ns
 from vla_drivers.command_health import commands_item, gate_item
 from vla_drivers.command_path import CommandPath, CommandReport
@@ -237,9 +237,8 @@ class CommandNode:
         elif key != self._logged:
             self._logged = key
             text = f'gate {report.gate}: {reasons}' if stopped else f'gate {report.gate}'
-            asked_for = 'withdrawal' in reasons
             # Two calls: rclpy allows one severity for one line of code.
-            if stopped and not asked_for:
+            if stopped and not _goes_as_asked(report):
                 self._node.get_logger().error(text)
             else:
                 self._node.get_logger().info(text)
@@ -282,3 +281,10 @@ class CommandNode:
 def _answer(response, success: bool, message: str):
     response.success, response.message = success, message
     return response
+
+
+def _goes_as_asked(report: CommandReport) -> bool:
+    """Whether the gate is stopped for a withdrawal that goes on, or came to its right end."""
+    kinds = [what.kind for what in report.interventions]
+    asked_for = kinds[:1] == ['withdrawal']
+    return asked_for and (report.result is Result.RETRACTING or kinds[1:] in ([], ['retracted']))
