@@ -7,7 +7,7 @@ Frames: `base` is the robot's base; `trocar` has its origin in the centre of the
 and its z axis into the eye.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -42,6 +42,10 @@ class SceneRanges:
     camera_rad: float = float(np.radians(0.3))
     light: float = 0.25
     looks: bool = True  # colours, table, props
+
+    def jittered(self, times: float) -> 'SceneRanges':
+        """Return these with camera poses that are off by `times` as much."""
+        return replace(self, camera_m=self.camera_m * times, camera_rad=self.camera_rad * times)
 
 
 DEFAULT_RANGES = SceneRanges()

@@ -80,6 +80,8 @@ def test_each_episode_draws_its_setting_and_shares_are_about_those_asked_for():
     assert 0.2 < drivers.count(Driver.DEMONSTRATOR) / 400 < 0.4
     assert 0.1 < drivers.count(Driver.HAMPERED) / 400 < 0.3
     assert 0.5 < np.mean([setting.task == 'moving' for setting in settings]) < 0.7
+    jitters = np.array([setting.camera_jitter for setting in settings])
+    assert 0.2 < np.mean(jitters == 3.0) < 0.4 and set(jitters.tolist()) == {1.0, 3.0}
     delays = np.array([setting.delays.vlm_delay_s for setting in settings])
     assert 0.4 < np.mean(delays == 0.381) < 0.6 and delays.min() >= 0 and delays.max() > 0.7
     with pytest.raises(VlaError, match='teacher_share 2'):

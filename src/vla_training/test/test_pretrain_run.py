@@ -106,6 +106,23 @@ def test_the_vision_tower_by_itself_leaves_the_rest_as_it_is(nano, rendered, alo
     assert model.token_head.weight.grad.any() and bool(losses.position.isnan()) is alone
 
 
+def test_narrow_products_change_what_the_encoder_computes_and_no_weight_s_format(nano, rendered):
+    batch = SceneBatches(rendered, 1).draw(2, np.random.default_rng(0))
+    totals = []
+    for dtype in (torch.float32, torch.bfloat16):
+        torch.manual_seed(0)
+        model = SeeingModel(load_trainable(nano), load_expert(nano).requires_grad_(True), dtype)
+        losses = model.losses(*batch, task=TASK)
+        losses.total.backward()
+        totals.append(float(losses.total.detach()))
+        learned = [weight for weight in model.parameters() if weight.grad is not None]
+        assert {weight.grad.dtype for weight in learned} == {torch.float32} == {
+            weight.dtype for weight in learned
+        }
+        assert losses.position.dtype == torch.float32
+    assert totals[0] != totals[1] and totals[1] == pytest.approx(totals[0], rel=0.02)
+
+
 def test_every_other_picture_is_the_tool_cameras_and_has_its_own_labels(rendered):
     batches = SceneBatches(rendered, 1)
     _, keypoints, views = batches.draw_pictures(20, np.random.default_rng(0))

@@ -59,6 +59,15 @@ def test_pose_label_leads_from_the_tip_to_the_opening(source):
     np.testing.assert_allclose(tip + labels.pose[:3], scene.opening_m, atol=1e-6)
 
 
+def test_cameras_of_every_other_scene_are_off_by_three_times_as_much(source):
+    at, first = [], scenes._FIRST_SEED
+    for seed in range(first, first + 16):
+        next(iter(source.sets((seed - first) * scenes.POSES_A_SCENE, 1)))
+        at.append(source._model.cam_pos.copy())
+    even, odd = (np.ptp(np.stack(at[k::2]), axis=0).max() for k in (0, 1))
+    assert 0.002 < even <= 0.003 and 0.006 < odd <= 0.009
+
+
 def test_keypoints_lie_on_the_coloured_marks_of_the_pad(source):
     """The red, green and blue marks are keypoints 5, 6, 7: the pictures must say so too."""
     colours = {5: (0.85, 0.12, 0.12), 6: (0.10, 0.60, 0.20), 7: (0.10, 0.25, 0.80)}

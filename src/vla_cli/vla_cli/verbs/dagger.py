@@ -28,6 +28,8 @@ def add_arguments(parser: Parser) -> None:
         help='share that he drives from what a learner can see (%(default)s)')  # fmt: skip
     add('--moving-share', type=float, default=0.8, metavar='P',
         help='share of episodes whose eye moves (%(default)s)')  # fmt: skip
+    add('--wide-share', type=float, default=0.3, metavar='P',
+        help='share whose cameras are three times as far off (%(default)s)')  # fmt: skip
 
 
 def run(args) -> int:
@@ -39,7 +41,7 @@ def run(args) -> int:
     read_manifest(args.checkpoint)  # its faults are told before processes start
     options = DaggerOptions(
         teacher_share=args.teacher_share, hampered_share=args.hampered_share,
-        moving_share=args.moving_share,
+        moving_share=args.moving_share, wide_share=args.wide_share,
     )  # fmt: skip
     seeds = range(args.seed, args.seed + args.episodes)
     began_s, found = time.monotonic(), []

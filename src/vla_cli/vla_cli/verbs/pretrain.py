@@ -40,6 +40,10 @@ def add_arguments(parser: Parser) -> None:
         '--learning-rate', type=positive, default=1e-3, metavar='R', help='(%(default)s)'
     )
     parser.add_argument(
+        '--dtype', default='auto', choices=('auto', 'float32', 'bfloat16'),
+        help='of the encoder\'s products; auto: bfloat16 where the CPU has it (%(default)s)',
+    )  # fmt: skip
+    parser.add_argument(
         '--resume', action='store_true', help='go on where a run of the same options was ended'
     )
     parser.add_argument('--seed', type=int, default=0, help='(%(default)s)')
@@ -60,7 +64,8 @@ def run(args) -> int:
 
     torch.set_num_threads(args.threads)
     options = PretrainOptions(
-        steps=args.steps, batch=args.batch, learning_rate=args.learning_rate, seed=args.seed
+        steps=args.steps, batch=args.batch, learning_rate=args.learning_rate, seed=args.seed,
+        dtype=args.dtype,
     )  # fmt: skip
     render = RenderOptions(args.sets, args.jobs)
     digest = pretrain(

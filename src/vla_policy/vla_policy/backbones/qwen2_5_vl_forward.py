@@ -144,7 +144,8 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
 
 
 def _norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
-    return F.rms_norm(x, (x.shape[-1],), weight, eps)
+    # Under autocast a narrow x meets float32 weights, for which torch has only a slow way.
+    return F.rms_norm(x.to(weight.dtype), (x.shape[-1],), weight, eps)
 
 
 def _mlp(x: torch.Tensor, layer: Layer) -> torch.Tensor:

@@ -22,6 +22,9 @@ from vla_training.evaluation.options import Delays, EvaluationOptions
 from vla_training.evaluation.policies import CheckpointPolicy, Policy
 from vla_training.evaluation.workers import work_through
 
+_SHARES = ('teacher_share', 'hampered_share', 'moving_share', 'nominal_share', 'wide_share')
+_WIDE = 3.0
+
 
 @dataclass(frozen=True)
 class DaggerOptions:
@@ -32,9 +35,10 @@ class DaggerOptions:
     moving_share: float = 0.8  # of episodes whose eye moves
     nominal_share: float = 0.6  # of episodes with the nominal delay; the others draw one
     delay_s: tuple[float, float] = (0.0, 0.8)  # of a pass, where it is drawn
+    wide_share: float = 0.3  # of episodes whose cameras are off by three times the usual jitter
 
     def __post_init__(self) -> None:
-        for name in ('teacher_share', 'hampered_share', 'moving_share', 'nominal_share'):
+        for name in _SHARES:
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise VlaError(f'{name} {getattr(self, name)}: expected a number from 0 to 1')
         if self.teacher_share + self.hampered_share > 1.0:
@@ -48,7 +52,10 @@ class DaggerOptions:
         delays = Delays()
         if nominal >= self.nominal_share:
             delays = Delays(vlm_delay_s=delay_s, overlap=bool(overlap < 0.5))
-        setting = EvaluationOptions(delays, 'moving' if moving < self.moving_share else 'still')
+        setting = EvaluationOptions(
+            delays, 'moving' if moving < self.moving_share else 'still',
+            camera_jitter=_WIDE if rng.random() < self.wide_share else 1.0,
+        )  # fmt: skip
         if driver < self.teacher_share:
             return setting, Driver.DEMONSTRATOR
         hampered = driver < self.teacher_share + self.hampered_share

@@ -64,12 +64,7 @@ class Episode:
         """GraphicsError when pictures are needed and cannot be rendered here."""
         self._seed, self._policy, self._options = seed, policy, options
         self._contract = _patient(policy.contract, options.hold_age_s)
-        jitter = options.camera_jitter
-        ranges = replace(
-            DEFAULT_RANGES,
-            camera_m=DEFAULT_RANGES.camera_m * jitter,
-            camera_rad=DEFAULT_RANGES.camera_rad * jitter,
-        )
+        ranges = DEFAULT_RANGES.jittered(options.camera_jitter)
         lab = LabOptions(
             seed, options.width, options.height, sensor_rate_hz=self._contract.sensor.rate_hz,
             ranges=ranges, eye=options.task, picture_loss=options.loss.images,

@@ -43,9 +43,15 @@ class Losses:
 class SeeingModel(nn.Module):
     """Encoder, the expert's trunk, and the heads of the objective."""
 
-    def __init__(self, encoder: TrainableEncoder, expert: ActionExpert) -> None:
-        """`expert` needs at least one feature token a view for each keypoint it is to find."""
+    def __init__(
+        self, encoder: TrainableEncoder, expert: ActionExpert, dtype: torch.dtype = torch.float32
+    ) -> None:
+        """`expert` needs at least one feature token a view for each keypoint it is to find.
+
+        `dtype`: what the encoder multiplies in; weights, trunk and losses stay float32.
+        """
         super().__init__()
+        self._dtype = dtype
         self.encoder, self.expert = encoder, expert
         config = expert.config
         if config.tokens_per_view < KEYPOINTS:
@@ -76,9 +82,9 @@ class SeeingModel(nn.Module):
         and their age (B,) s; without these two they are of this very instant.
         """
         weight = self.importance
-        tokens = self.encoder.see(images, task)
+        tokens = self._see(images, task)
         token = self._token_loss(tokens, images, keypoints, weight)
-        features, attention = self.encoder.read(tokens, images, task)
+        features, attention = self._read(tokens, images, task)
         found = self.pose_losses(features, state, pose, motion, age_s)
         places = self._places(features)
         image, look = image_loss(places, keypoints, weight), places.new_zeros(())
@@ -96,10 +102,14 @@ class SeeingModel(nn.Module):
 
         `keypoints` (B, P, KEYPOINTS, 2); `view` (B, P): which of the views each picture is of.
         """
-        tokens = self.encoder.see(images, task)
+        tokens = self._see(images, task)
         token = self._token_loss(tokens, images, keypoints, self.importance[view])
         nothing = torch.full((len(images),), torch.nan)
         return Losses(token, *[nothing[0]] * 4, token, nothing, nothing)
+
+    def features(self, images: torch.Tensor, task: str) -> torch.Tensor:
+        """Features (B, T, D) float32 of images (B, V, H, W, 3) uint8."""
+        return self._read(self._see(images, task), images, task)[0]
 
     def pose_losses(
         self,
@@ -119,6 +129,21 @@ class SeeingModel(nn.Module):
         """Rows and columns of tokens in a view of images (B, V, H, W, 3)."""
         grid = image_grid(tuple(images.shape[2:4]), self.encoder.rules)
         return grid.rows, grid.columns
+
+    def _see(self, images: torch.Tensor, task: str) -> torch.Tensor:
+        with self._precision(images):
+            return self.encoder.see(images, task).float()
+
+    def _read(
+        self, tokens: torch.Tensor, images: torch.Tensor, task: str
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        with self._precision(images):
+            features, attention = self.encoder.read(tokens, images, task)
+        return features.float(), None if attention is None else attention.float()
+
+    def _precision(self, images: torch.Tensor) -> torch.autocast:
+        narrow = self._dtype != torch.float32
+        return torch.autocast(images.device.type, self._dtype, enabled=narrow)
 
     def _token_loss(
         self, tokens: torch.Tensor, images: torch.Tensor, keypoints: torch.Tensor,

@@ -24,6 +24,7 @@ from vla_policy.checkpoint import (
     read_manifest,
 )
 from vla_policy.checkpoint_format import NORMALIZATION
+from vla_policy.checkpoint_load import choose_dtype
 from vla_policy.expert.expert import ActionExpert
 from vla_policy.geometry import Grid, image_grid
 from vla_policy.normalization import load_normalization, Statistics
@@ -85,7 +86,7 @@ def pretrain(
     expert.load_state_dict(load_expert(source).state_dict())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
-        model = SeeingModel(encoder, expert)
+        model = SeeingModel(encoder, expert, choose_dtype(options.dtype, torch.device('cpu')))
     written = ['']
 
     def save() -> None:
@@ -132,6 +133,7 @@ def claim(folder: Path, size: scenes.RenderSize) -> None:
     note = {
         'width': size.grid.width, 'height': size.grid.height, 'rendered_width': size.width,
         'rendered_height': size.height, 'sets_a_shard': scenes.SHARD,
+        'camera_jitter': list(scenes.CAMERA_JITTER),
     }  # fmt: skip
     path = folder / 'scenes.json'
     if path.exists() and json.loads(path.read_text()) != note:

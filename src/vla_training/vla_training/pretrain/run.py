@@ -34,6 +34,7 @@ class PretrainOptions(StageOptions):
     warm_up: int = 150
     vision_share: float = 0.35  # of the steps: first the vision tower by itself, at half the cost
     held_back_shards: int = 2
+    dtype: str = 'auto'  # the encoder's products; auto: bfloat16 where the CPU has it
 
     @property
     def full_rate_steps(self) -> float:

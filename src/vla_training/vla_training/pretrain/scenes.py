@@ -26,6 +26,9 @@ from vla_training.pretrain.poses import draw_joints
 
 SHARD = 200  # picture sets
 POSES_A_SCENE = 2
+# Times the cameras' usual jitter, scene by scene: who has seen cameras well off their places looks
+# for needle and trocar in the same picture instead of trusting where a camera should be.
+CAMERA_JITTER = (1.0, 3.0)
 _VIEWS = len(mjcf_lab.VIEWS)
 _FIRST_SEED = 50_000_000  # far from those of demonstrations and evaluation
 
@@ -54,7 +57,8 @@ class SceneSource:
         for number in range(first, first + count):
             seed = _FIRST_SEED + number // POSES_A_SCENE
             rng = np.random.default_rng([number, 0x9E7])
-            scene = sc.draw_scene(seed)
+            jitter = CAMERA_JITTER[seed % len(CAMERA_JITTER)]
+            scene = sc.draw_scene(seed, sc.DEFAULT_RANGES.jittered(jitter))
             self._applier.apply(self._data, scene)
             self._data.qpos[:] = draw_joints(scene, rng)
             mujoco.mj_kinematics(self._model, self._data)

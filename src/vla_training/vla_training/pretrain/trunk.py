@@ -51,7 +51,7 @@ def see(
     parts: list[tuple[torch.Tensor, ...]] = []
     count = 0
     for images, state, pose, *_ in sets:
-        parts.append((model.encoder(images, task)[0].half(), state, pose))
+        parts.append((model.features(images, task).half(), state, pose))
         count += len(images)
         report(count)
     features, state, pose = (torch.cat(part) for part in zip(*parts))
