@@ -132,6 +132,23 @@ def test_the_judge_names_what_was_struck_and_counts_the_time_at_depth():
     assert not far.held
 
 
+@pytest.mark.parametrize(
+    ('standing_m', 'mm_s', 'held'),
+    [
+        (None, 0.9, True), (None, 1.1, False),
+        (2e-4, 0.9, False), (2e-4, -0.3, False), (2e-4, 0.15, True),
+    ],
+)  # fmt: skip
+def test_who_creeps_through_the_depth_holds_nothing_where_it_must_stand(standing_m, mm_s, held):
+    judge = Judge(0.012, standing_m)
+    seconds = 1.0 / abs(mm_s)  # from one end of the tolerance to the other
+    for at in np.arange(0.0, seconds, 0.01):
+        judge.see(True, False, 0.0, 0.011 + 1e-3 * mm_s * (at - seconds / 2), 0.0001, 0.01)
+        if judge.held:
+            break
+    assert judge.held is held
+
+
 def test_wilson_intervals_are_those_of_the_textbook():
     assert wilson(190, 200) == pytest.approx((0.9104, 0.9726), abs=2e-4)
     assert wilson(0, 50)[0] == 0.0 and wilson(0, 50)[1] == pytest.approx(0.0714, abs=1e-4)

@@ -44,6 +44,14 @@ def test_the_needle_at_its_depth_for_a_second_is_a_success():
     assert result.entry_error_m == 0.0003 and result.depth_error_m == pytest.approx(0.0002)
 
 
+def test_a_needle_that_creeps_is_held_only_where_it_need_not_stand():
+    for standing_m, verdict in ((None, 'success'), (2e-4, '')):
+        watch = TruthWatch(0, 25.0, standing_m)
+        for ms in range(0, 1200, 10):
+            watch.take(Truth(ms * MS, depth_m=0.0166 + 0.0007e-3 * ms, inside=True))
+        assert watch.verdict == verdict
+
+
 def test_seconds_without_truth_do_not_count_as_held():
     watch = TruthWatch(0, 25.0)
     for second in range(8):

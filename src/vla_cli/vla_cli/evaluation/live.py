@@ -56,7 +56,7 @@ def _run_one(
             operator.until(lambda: link.call('recover'), START_S)
             link.spin(SEE_S)
             operator.until(operator.enable, READY_S)
-            watch = TruthWatch(seed, options.limit_s)
+            watch = TruthWatch(seed, options.limit_s, options.standing_m)
             with _watching(watch, truth):
                 return watch.result(_insert(link, stack, watch, options.limit_s))
 

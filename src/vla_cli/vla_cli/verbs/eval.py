@@ -105,7 +105,7 @@ def _tell(args, found, began_s: float) -> int:
         'live': args.live, 'wall_s': round(time.monotonic() - began_s, 1),
     }  # fmt: skip
     if args.live:  # what was not injected is not told
-        known = ('task', 'executor', 'limit_s')
+        known = ('task', 'executor', 'limit_s', 'standing_m')
         data['options'] = {key: data['options'][key] for key in known}
         data['options']['vl_reuse'] = args.vl_reuse
     if args.json is not None:

@@ -74,6 +74,7 @@ class EvaluationOptions:
     width: int = 640
     height: int = 360
     loss: Loss = Loss()
+    standing_m: float | None = None  # how far the tip may stray while it is held
     hold_age_s: float | None = None  # of pictures, where the robot holds; None: the contract's
 
     def __post_init__(self) -> None:
@@ -85,5 +86,7 @@ class EvaluationOptions:
             raise ValueError(f'images {self.images!r}, sensor {self.sensor!r} are not known')
         if self.hold_age_s is not None and self.hold_age_s <= 0:
             raise ValueError('hold_age_s must be positive')
+        if self.standing_m is not None and self.standing_m <= 0:
+            raise ValueError('standing_m must be positive')
         if self.camera_jitter < 0 or self.limit_s <= 0:
             raise ValueError('camera_jitter must not be negative, limit_s must be positive')

@@ -18,9 +18,9 @@ LONGEST_S = 0.05  # that one sample stands for: what happened in a gap is not kn
 class TruthWatch:
     """One episode. `take` every sample in order of time."""
 
-    def __init__(self, seed: int, limit_s: float) -> None:
-        """`limit_s`: from the first motion."""
-        self._seed, self._limit_s = seed, limit_s
+    def __init__(self, seed: int, limit_s: float, standing_m: float | None = None) -> None:
+        """`limit_s`: from the first motion; `standing_m`: see Judge."""
+        self._seed, self._limit_s, self._standing_m = seed, limit_s, standing_m
         self._judge: Judge | None = None
         self._before_ns = self._began_ns = self._now_ns = 0
         self._entry_error_m = math.nan
@@ -34,7 +34,9 @@ class TruthWatch:
         if not self._began_ns or lasted_s <= 0.0 or self.verdict:
             return
         self._now_ns = sample.stamp_ns
-        judge = self._judge = self._judge or Judge(sample.tissue_depth_m)
+        judge = self._judge = self._judge or Judge(
+            sample.tissue_depth_m, self._standing_m
+        )
         judge.see(
             sample.inside, sample.tissue_punctured, sample.force_n, sample.depth_m,
             sample.radial_m, lasted_s,

@@ -4,6 +4,7 @@ Headless generation and evaluation ask it after every physics step. Deliberately
 policy's.
 """
 
+import math
 from typing import Any
 
 from vla_sim.expert import HOLD_ABOVE_TISSUE_M
@@ -16,11 +17,16 @@ HOLD_S = 1.0
 
 
 class Judge:
-    """Success: tip inside, within TOLERANCE_M of the hold depth for HOLD_S, rim never touched."""
+    """Success: tip inside, within TOLERANCE_M of the hold depth for HOLD_S, rim never touched.
 
-    def __init__(self, tissue_depth_m: float) -> None:
+    Who creeps through the tolerance at less than 1 mm/s is within it for that long as well. With
+    `standing_m` the tip must not be further than that from the depth at which the time began.
+    """
+
+    def __init__(self, tissue_depth_m: float, standing_m: float | None = None) -> None:
         self._hold_m = tissue_depth_m - HOLD_ABOVE_TISSUE_M
-        self._held_s = 0.0
+        self._standing_m = standing_m or math.inf
+        self._held_s = self._began_m = 0.0
         self.inside = self.rim_contact = self.punctured = False
         self.depth_error_m = 0.0
         self.max_force_n = 0.0
@@ -46,6 +52,8 @@ class Judge:
             self.touched = self.touched or ('trocar' if radial_m < HUB_RADIUS_M else 'eye')
         self.max_force_n = max(self.max_force_n, force_n)
         self.depth_error_m = depth_m - self._hold_m
+        if abs(depth_m - self._began_m) > self._standing_m:
+            self._began_m, self._held_s = depth_m, 0.0
         good = inside and abs(self.depth_error_m) < TOLERANCE_M
         self._held_s = self._held_s + lasted_s if good else 0.0
 
