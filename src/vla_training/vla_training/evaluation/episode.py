@@ -27,6 +27,7 @@ from vla_inference.engine.records import FeatureSet
 from vla_sim.scene import DEFAULT_RANGES
 from vla_sim.shared import COLUMNS
 from vla_training.evaluation.options import EvaluationOptions, INSTRUCTION, STREAMS
+from vla_training.evaluation.passes import Passes
 from vla_training.evaluation.policies import Policy
 from vla_training.evaluation.track import EpisodeTrack
 from vla_training.simulation.command import command_path, SLOT_NS
@@ -81,8 +82,7 @@ class Episode:
         self._arriving: list = []  # datagrams of the sensor
         self._robot: list[tuple[int, ArmState]] = []  # states on their way
         self._pending: list[tuple[int, TimedChunk]] = []  # chunks before their publication
-        self._features: list[FeatureSet] = []  # passes that are not done yet
-        self._first: NDArray[np.float16] | None = None
+        self._passes = Passes(policy, options, self._contract)
         self._losses = {
             stream: np.random.default_rng([seed, number, 0x1055])
             for number, stream in enumerate(STREAMS)
@@ -91,7 +91,7 @@ class Episode:
             self._contract.action.steps, self._contract.action.period_ns
         )
         self._enabled = False
-        self._next_pass_ns, self._passes, self._ticks = EPOCH_NS, 0, 0
+        self._ticks = 0
         # Called with the newest pictures and lines of text, five times a second.
         self.watch: Callable[[dict[str, bytes], list[str]], None] | None = None
         policy.reset(seed)
@@ -118,7 +118,7 @@ class Episode:
         self._sense()
         if since_ns % SLOT_NS == 0:
             self._robot_state()
-            self._look()
+            self._passes.look(devices, self._deliver_features)
             if since_ns % self._contract.action.period_ns == 0:
                 self._tick()
             self._deliver()
@@ -175,45 +175,9 @@ class Episode:
             self._buffers.set_joints(known.stamp_ns, known.joint_rad)
             self._buffers.set_pose(known.stamp_ns, known.position_m, known.quat_xyzw)
 
-    # The slow side -------------------------------------------------------------------------------
-
-    def _look(self) -> None:
-        """Begin a pass when it is due, and hand over those that are done."""
-        now_ns, delays = self._devices.now_ns, self._options.delays
-        if now_ns >= self._next_pass_ns:
-            seen = self._pictures()
-            if seen is not None:
-                self._begin_pass(*seen)
-                begun_ns = max(self._next_pass_ns, now_ns - SLOT_NS)
-                self._next_pass_ns = begun_ns + s_to_ns(delays.pass_period_s)
-        while self._features and self._features[0].published_ns <= now_ns:
-            features = self._features.pop(0)
-            if not self._lost('features'):
-                self._buffers.set_features(features, now_ns)
-
-    def _pictures(self) -> tuple[int, dict[str, bytes]] | None:
-        if self._policy.needs_pictures:
-            return self._devices.newest_pictures()
-        stamp_ns = self._devices.newest_trigger_ns()
-        return None if stamp_ns is None else (stamp_ns, {})
-
-    def _begin_pass(self, stamp_ns: int, jpegs: dict[str, bytes]) -> None:
-        if self._options.images == 'black':
-            jpegs = dict.fromkeys(jpegs, _black(self._options.width, self._options.height))
-        if self._options.images == 'frozen' and self._first is not None:
-            tokens = self._first
-        else:
-            tokens = self._policy.see(jpegs, INSTRUCTION)
-        self._first = tokens if self._first is None else self._first
-        self._passes += 1
-        now_ns, views = self._devices.now_ns, self._contract.view_names
-        self._features.append(
-            FeatureSet(
-                self._passes, tokens, INSTRUCTION, self._policy.checkpoint_hash,
-                self._contract.hash, views, (stamp_ns,) * len(views), now_ns,
-                now_ns + s_to_ns(self._options.delays.vlm_delay_s),
-            )
-        )  # fmt: skip
+    def _deliver_features(self, features: FeatureSet) -> None:
+        if not self._lost('features'):
+            self._buffers.set_features(features, self._devices.now_ns)
 
     # The fast side -------------------------------------------------------------------------------
 
@@ -307,9 +271,3 @@ def _patient(contract: Contract, hold_age_s: float | None) -> Contract:
         contract, images=replace(contract.images, limits=limits),
         features=replace(contract.features, limits=limits),
     )  # fmt: skip
-
-
-def _black(width: int, height: int) -> bytes:
-    from vla_sim.scene_cameras import encode_jpeg
-
-    return encode_jpeg(np.zeros((height, width, 3), np.uint8))
