@@ -7,6 +7,8 @@ deliberately imports no ROS.
 from dataclasses import dataclass, field
 import math
 
+from vla_core.safety.telling import tell
+
 REACTIONS = ('USE', 'MARK', 'HOLD', 'STOP')  # by the numbers of vla_msgs/ActionChunk
 RESULTS = ('EXECUTED', 'LIMITED', 'HELD', 'STOPPED', 'REFUSED', 'RETRACTING')  # CommandStatus
 STAGES = ('decode', 'preprocess', 'vision', 'language', 'pool')
@@ -113,13 +115,7 @@ class CommandRecord:
 
     def why(self) -> str:
         """The reasons, with value and limit where they have any."""
-        parts = []
-        for index, reason in enumerate(self.reasons):
-            value = self.values[index] if index < len(self.values) else math.nan
-            limit = self.limits[index] if index < len(self.limits) else math.nan
-            known = math.isfinite(value) and math.isfinite(limit)
-            parts.append(f'{reason} {value:.3g}/{limit:.3g}' if known else reason)
-        return ', '.join(parts)
+        return tell(self.reasons, self.values, self.limits)
 
 
 @dataclass(frozen=True)

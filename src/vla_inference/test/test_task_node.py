@@ -194,7 +194,7 @@ def test_gate_stop_ends_the_goal_with_its_reason(stage):
     world.reasons, world.gate = ['force_limit'], 'stopped'
     result = client.result(handle)
     assert result.outcome == ExecuteTask.Result.GATE_STOP
-    assert 'force_limit 2 > 1' in result.detail
+    assert 'force_limit 2/1' in result.detail
     assert world.disabled == 0  # a latched stop stays for the operator to look at
 
 

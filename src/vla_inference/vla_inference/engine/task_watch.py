@@ -13,6 +13,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from vla_core.safety.telling import tell
 from vla_core.surface import surface_distance_m, SurfaceSettings
 from vla_inference.engine.instructions import aim_of
 from vla_inference.engine.task_success import Success, SuccessSettings
@@ -53,13 +54,7 @@ class GateView:
 
     def why(self) -> str:
         """The reasons with value and limit, for a person."""
-        parts = []
-        for index, reason in enumerate(self.reasons):
-            value = self.values[index] if index < len(self.values) else math.nan
-            limit = self.limits[index] if index < len(self.limits) else math.nan
-            known = math.isfinite(value) and math.isfinite(limit)
-            parts.append(f'{reason} {value:.3g} > {limit:.3g}' if known else reason)
-        return ', '.join(parts)
+        return tell(self.reasons, self.values, self.limits)
 
 
 @dataclass(frozen=True)
