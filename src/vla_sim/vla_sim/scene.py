@@ -49,6 +49,7 @@ class SceneRanges:
 
 
 DEFAULT_RANGES = SceneRanges()
+WIDE_JITTER = 3.0  # times the usual jitter of camera poses, where training widens it
 
 
 @dataclass(frozen=True)

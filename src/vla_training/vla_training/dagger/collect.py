@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from vla_core.errors import VlaError
+from vla_sim.scene import WIDE_JITTER
 from vla_sim.scripted_values import BESIDE_A_LEARNER
 from vla_training.dagger.teacher import Driver, TaughtPolicy
 from vla_training.data import corrections
@@ -23,7 +24,6 @@ from vla_training.evaluation.policies import CheckpointPolicy, Policy
 from vla_training.evaluation.workers import work_through
 
 _SHARES = ('teacher_share', 'hampered_share', 'moving_share', 'nominal_share', 'wide_share')
-_WIDE = 3.0
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class DaggerOptions:
             delays = Delays(vlm_delay_s=delay_s, overlap=bool(overlap < 0.5))
         setting = EvaluationOptions(
             delays, 'moving' if moving < self.moving_share else 'still',
-            camera_jitter=_WIDE if rng.random() < self.wide_share else 1.0,
+            camera_jitter=WIDE_JITTER if rng.random() < self.wide_share else 1.0,
         )  # fmt: skip
         if driver < self.teacher_share:
             return setting, Driver.DEMONSTRATOR

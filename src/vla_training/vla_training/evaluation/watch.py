@@ -34,9 +34,7 @@ class TruthWatch:
         if not self._began_ns or lasted_s <= 0.0 or self.verdict:
             return
         self._now_ns = sample.stamp_ns
-        judge = self._judge = self._judge or Judge(
-            sample.tissue_depth_m, self._standing_m
-        )
+        judge = self._judge = self._judge or Judge(sample.tissue_depth_m, self._standing_m)
         judge.see(
             sample.inside, sample.tissue_punctured, sample.force_n, sample.depth_m,
             sample.radial_m, lasted_s,

@@ -28,7 +28,7 @@ SHARD = 200  # picture sets
 POSES_A_SCENE = 2
 # Times the cameras' usual jitter, scene by scene: who has seen cameras well off their places looks
 # for needle and trocar in the same picture instead of trusting where a camera should be.
-CAMERA_JITTER = (1.0, 3.0)
+CAMERA_JITTER = (1.0, sc.WIDE_JITTER)
 _VIEWS = len(mjcf_lab.VIEWS)
 _FIRST_SEED = 50_000_000  # far from those of demonstrations and evaluation
 

@@ -25,7 +25,7 @@ class Judge:
 
     def __init__(self, tissue_depth_m: float, standing_m: float | None = None) -> None:
         self._hold_m = tissue_depth_m - HOLD_ABOVE_TISSUE_M
-        self._standing_m = standing_m or math.inf
+        self._standing_m = math.inf if standing_m is None else standing_m
         self._held_s = self._began_m = 0.0
         self.inside = self.rim_contact = self.punctured = False
         self.depth_error_m = 0.0
