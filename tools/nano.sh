@@ -6,7 +6,8 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 work="${NANO_WORK:-$root/build/nano}"
 demonstrations="${NANO_DEMONSTRATIONS:-60}" # with an eye that stands still, and as many with one that moves
 seeing_steps="${NANO_SEEING_STEPS:-6000}"
-corrections="${NANO_CORRECTIONS:-340}" # episodes that the cloned policy and the demonstrator drive; 0: without
+rounds="${NANO_ROUNDS:-2}"             # of corrections; the policy of the round before drives
+corrections="${NANO_CORRECTIONS:-340}" # episodes a round, which policy and demonstrator drive
 jobs="$(nproc)"
 mkdir -p "$work"
 vla() { "$root/vla" "$@"; }
@@ -34,12 +35,23 @@ episodes=("$work/still" "$work/moving")
   --steps "$seeing_steps" --threads "$jobs" $(resume "$work/seeing.state") && touch "$work/seeing.done"; }
 vla cache --checkpoint "$work/seeing" --episodes "${episodes[@]}" --out "$work/cache" --jobs "$jobs"
 learn cloned "$work/seeing" steps=1000
+
+correct() { # round, options: the policy of the round before drives, then all there is is learned from
+  local round="$1" before="$work/$policy/best"
+  shift
+  vla dagger --checkpoint "$before" --episodes "$corrections" --seed $((260000 + 40000 * round)) --out "$work/corrections-$round" --jobs "$jobs" "$@"
+  corrected+=("$work/corrections-$round")
+  learn "run-$round" "$before" "data.corrections=[$(IFS=,; echo "${corrected[*]}")]" \
+    truth_weight=0.1 optimizer.trunk_learning_rate=3e-4 steps=2500
+  policy="run-$round"
+}
+
+# Once the policy does well it drives more often: what is left to learn is what it gets itself into.
 policy=cloned
-if [ "$corrections" -gt 0 ]; then
-  vla dagger --checkpoint "$work/cloned/best" --episodes "$corrections" --seed 300000 --out "$work/corrections" --jobs "$jobs"
-  learn run "$work/cloned/best" "data.corrections=[$work/corrections]" truth_weight=0.1 optimizer.trunk_learning_rate=3e-4 steps=2500
-  policy=run
-fi
+corrected=()
+for round in $(seq "$rounds"); do
+  if [ "$round" = 1 ]; then correct 1; else correct "$round" --teacher-share 0 --hampered-share 0.4; fi
+done
 for task in still moving; do
   vla eval --checkpoint "$work/$policy/best" --seeds 1000-1049 --task "$task" --jobs "$jobs" --json "$work/eval_$task.json"
 done

@@ -1,10 +1,12 @@
 """The lab in one process: physics, determinism, rendering."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from vla_core.arms import meca500 as kin
-from vla_sim import gl
+from vla_sim import gl, scene
 from vla_sim.expert import CYCLE_S, DURATION_S, HOLD_ABOVE_TISSUE_M, Phase
 from vla_sim.lab import Lab, PHYSICS_STEP_S, VIEWS
 from vla_sim.tissue import Surface
@@ -133,6 +135,19 @@ def test_trocar_and_needle_tip_are_in_every_external_view(lab, seed):
             assert z < 0
             assert abs(y / z) < 0.98 * half, f'{view}: outside the picture vertically'
             assert abs(x / z) < 0.98 * half * 160 / 90, f'{view}: outside horizontally'
+
+
+def test_no_picture_shows_how_deep_the_tissue_lies(lab, monkeypatch):
+    drawn = scene.draw_scene(3)
+
+    def pictures(depth_m):
+        there = replace(drawn, tissue_depth_m=depth_m)
+        monkeypatch.setattr(scene, 'draw_scene', lambda seed, ranges: there)
+        lab.reset(3)
+        assert lab.scene.tissue_depth_m == depth_m
+        return np.stack([lab.render(view, noise=False) for view in VIEWS])
+
+    np.testing.assert_array_equal(pictures(0.0135), pictures(0.0205))
 
 
 def test_unknown_view_is_refused(lab):

@@ -86,7 +86,6 @@ _ASSETS = """
  <material name="glass" rgba=".05 .08 .16 1" specular="1" shininess="1"/>
  <material name="sclera" rgba=".97 .95 .93 .55" specular=".7" shininess=".8"/>
  <material name="cornea" rgba=".85 .92 .97 .28" specular="1" shininess="1"/>
- <material name="tissue" rgba=".80 .30 .24 1" specular=".3"/>
  <material name="hub" rgba=".10 .35 .85 1" specular=".5" shininess=".6"/>
  <material name="bore" rgba=".03 .03 .04 1" specular="0"/>
 </asset>
@@ -157,7 +156,6 @@ def _phantom() -> str:
  <geom type="cylinder" pos=".034 .027 -.0048" size=".0045 .0008" rgba=".10 .25 .80 1"/>
  <geom type="box" pos="0 0 -.024" size=".03 .025 .006" material="arm_dark"/>
  <geom type="sphere" pos="0 0 -.036" size=".012" material="steel"/>
- <geom name="tissue" type="cylinder" fromto="{_along(sc.INWARD, 0.0045, 0.0085)}" size=".0078" material="tissue"/>
  <geom type="cylinder" fromto="{_along(gaze, 0.0105, 0.01256)}" size=".0042" material="iris"/>
  <geom type="cylinder" fromto="{_along(gaze, 0.0105, 0.01264)}" size=".0019" material="bore"/>
  <geom type="sphere" pos="{_vector(gaze * 0.0066)}" size=".0072" material="cornea"/>
@@ -215,13 +213,11 @@ class SceneApplier:
         self._stand = model.body('stand').mocapid[0]
 
     def apply(self, data: mujoco.MjData, scene: sc.Scene) -> None:
-        """Set phantom, tissue, cameras, lights and colours for `scene`."""
+        """Set phantom, cameras, lights and colours for `scene`; no picture shows its tissue."""
         model = self._model
         quat = np.empty(4)
         mujoco.mju_mat2Quat(quat, scene.phantom_rotation.ravel())
         self.place_phantom(data, scene.phantom_position_m, quat)
-        tissue_m = scene.tissue_depth_m - sc.OPENING_FROM_EYE_CENTRE_M
-        model.geom('tissue').pos = sc.INWARD * (tissue_m + 0.002)  # the disc is 4 mm thick
         self._apply_looks(scene)
         model.cam_pos[:] = self._cam_pos + scene.camera_shift_m
         for i in range(len(VIEWS)):

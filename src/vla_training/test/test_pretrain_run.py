@@ -296,10 +296,11 @@ def test_pretraining_writes_a_checkpoint_with_another_backbone_and_the_states_st
     )
 
 
-def test_scenes_of_another_size_are_refused_by_name(nano, rendered, tmp_path):
+@pytest.mark.parametrize('key, value', [('width', 64), ('lab', 'of last year')])
+def test_scenes_of_another_size_or_lab_are_refused_by_name(nano, rendered, tmp_path, key, value):
     for path in rendered.iterdir():
         (tmp_path / path.name).symlink_to(path)
-    note = json.loads((rendered / 'scenes.json').read_text()) | {'width': 64}
+    note = json.loads((rendered / 'scenes.json').read_text()) | {key: value}
     (tmp_path / 'scenes.json').unlink()
     (tmp_path / 'scenes.json').write_text(json.dumps(note))
     options = PretrainOptions(steps=1)

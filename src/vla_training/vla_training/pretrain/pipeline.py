@@ -132,8 +132,7 @@ def claim(folder: Path, size: scenes.RenderSize) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     note = {
         'width': size.grid.width, 'height': size.grid.height, 'rendered_width': size.width,
-        'rendered_height': size.height, 'sets_a_shard': scenes.SHARD,
-        'camera_jitter': list(scenes.CAMERA_JITTER),
+        'rendered_height': size.height, 'sets_a_shard': scenes.SHARD, **scenes.kind(size),
     }  # fmt: skip
     path = folder / 'scenes.json'
     if path.exists() and json.loads(path.read_text()) != note:

@@ -6,9 +6,12 @@ by the model's own resizing, as live pictures are. Deliberately trains nothing.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 import functools
+import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +43,16 @@ class RenderSize:
     width: int
     height: int
     grid: Grid
+
+
+def kind(size: RenderSize) -> dict[str, Any]:
+    """Return what scenes are like besides their number: scenes of another kind are not mixed."""
+    lab = mjcf_lab.model_xml(size.width, size.height)
+    return {
+        'lab': hashlib.sha256(lab.encode()).hexdigest()[:16],
+        'ranges': json.loads(json.dumps(asdict(sc.DEFAULT_RANGES))),
+        'camera_jitter': list(CAMERA_JITTER),
+    }
 
 
 class SceneSource:
