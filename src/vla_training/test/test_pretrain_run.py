@@ -229,6 +229,7 @@ def test_a_run_that_was_ended_goes_on_to_the_same_weights(nano, rendered, tmp_pa
     monkeypatch.setattr(pretrain_run, 'SAVE_EVERY', 2)
     options = PretrainOptions(steps=4, batch=2, warm_up=2, held_back_shards=1)
     given = nano, rendered
+    here = torch.cpu._is_avx512_bf16_supported()
 
     def run(name, lines, **more):
         target = tmp_path / name
@@ -249,6 +250,10 @@ def test_a_run_that_was_ended_goes_on_to_the_same_weights(nano, rendered, tmp_pa
             run('ended', [])
     with pytest.raises(VlaError, match='--resume'):
         run('ended', [])
+    with monkeypatch.context() as patch:  # the folder came to a machine that multiplies otherwise
+        patch.setattr(torch.cpu, '_is_avx512_bf16_supported', lambda: not here)
+        with pytest.raises(VlaError, match=r'cannot be resumed.*dtype was'):
+            run('ended', [], resume=True)
     lines = []
     again = run('ended', lines, resume=True)
     assert any('goes on at step 2' in line for line in lines)

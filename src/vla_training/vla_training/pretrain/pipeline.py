@@ -6,7 +6,7 @@ untrained: demonstrations teach it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import json
 import multiprocessing
 from pathlib import Path
@@ -73,6 +73,9 @@ def pretrain(
     state = RunState(target.with_name(f'{target.name}.state'))
     if state.newest is not None and not resume:
         raise VlaError(f'{target}: a run was ended here; go on with --resume, or choose another')
+    # A run is resumed on a machine that multiplies alike: what is kept is what auto came to.
+    dtype = choose_dtype(options.dtype, torch.device('cpu'))
+    options = replace(options, dtype=str(dtype).removeprefix('torch.'))
     info = read_manifest(source)
     encoder = load_trainable(source)
     size = render_size(_grid(info, encoder))
@@ -86,7 +89,7 @@ def pretrain(
     expert.load_state_dict(load_expert(source).state_dict())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
-        model = SeeingModel(encoder, expert, choose_dtype(options.dtype, torch.device('cpu')))
+        model = SeeingModel(encoder, expert, dtype)
     written = ['']
 
     def save() -> None:
