@@ -7,7 +7,7 @@ enter := root=$(root); source tools/env.sh;
 
 help:
 	@echo 'make demo         watch needle insertions in the simulated lab (Ctrl-C ends it)'
-	@echo 'make nano         train the nano policy from nothing (some two hours on two cores) and evaluate it'
+	@echo 'make nano         train the nano policy from nothing (two and a half hours on two cores) and evaluate it'
 	@echo 'make test         all tests but the long ones'
 	@echo 'make test-system  the long whole-system tests'
 	@echo 'make setup        only prepare: system packages, .venv, build'
