@@ -11,6 +11,13 @@ corrections="${NANO_CORRECTIONS:-340}" # episodes a round, which policy and demo
 jobs="$(nproc)"
 mkdir -p "$work"
 vla() { "$root/vla" "$@"; }
+# A run goes on with the simulator it began with: demonstrations of another would not fit the evaluation.
+lab="$(git -C "$root" rev-parse HEAD:src/vla_sim 2> /dev/null || echo unknown)"
+[ -n "$(ls -A "$work")" ] || echo "$lab" > "$work/lab"
+if [ "$(cat "$work/lab" 2> /dev/null)" != "$lab" ]; then
+  echo "$work was begun with another version of src/vla_sim: remove it, or choose another folder by NANO_WORK" >&2
+  exit 1
+fi
 resume() { [ -z "$(ls -d "$1"/state-* 2>/dev/null)" ] || echo --resume; }
 
 demonstrate() { # folder, number, first seed, options
