@@ -4,18 +4,35 @@ from pathlib import Path
 import sys
 
 from safetensors.torch import save_file
+from torch.distributed.tensor import DTensor
 from training import make_config, make_model, make_trainer
 
+from vla_training.train.sharing import gathered
 
-def main(folder, save_to):
+
+def main(folder, save_to, distributed='ddp', resume=False):
     model = make_model(head='flow')
-    trainer = make_trainer(make_config(folder, accumulation=4, steps=6), model)
+    config = make_config(folder, accumulation=4, steps=6, distributed=distributed)
+    kept = {}
+
+    def save(name):
+        kept[name] = {f'{name}/{key}': value.clone() for key, value in model.state_dict().items()}
+
+    trainer = make_trainer(config, model, save=save)
+    if distributed == 'fsdp':
+        assert all(isinstance(weight, DTensor) for weight in model.parameters())
+    if resume:
+        trainer.resume()
     trainer.train()
-    if trainer._first:
+    average = {
+        f'average/{key}': gathered(value).clone() for key, value in trainer.average.values.items()
+    }
+    with trainer._sharing.whole():
         weights = {f'model/{name}': value for name, value in model.state_dict().items()}
-        average = {f'average/{name}': value for name, value in trainer.average.values.items()}
-        save_file(weights | average, save_to)
+        if trainer._first:
+            assert set(kept) == {'best', 'last'}
+            save_file(weights | average | kept['best'] | kept['last'], save_to)
 
 
 if __name__ == '__main__':
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4] == 'resume')

@@ -1,5 +1,6 @@
 """Several processes on the loopback address learn what one does from the same global batches."""
 
+import json
 import os
 from pathlib import Path
 import signal
@@ -8,30 +9,29 @@ import sys
 import time
 
 from distributed_run import main
+import numpy as np
 import pytest
 from safetensors.torch import load_file
 import torch
-from training import make_config, make_trainer
+from training import make_config, make_model, make_trainer
 
 from vla_core.errors import VlaError
+from vla_policy.checkpoint import load_vlm, read_manifest
 from vla_training.train import launch
+from vla_training.train.config import to_dict
 from vla_training.train.log import read_log
+from vla_training.train.loop import Trainer
 
-SCRIPT = Path(__file__).with_name('distributed_run.py')
+HERE = Path(__file__).parent
+PICTURES = list(np.random.default_rng(3).integers(0, 255, (5, 192, 256, 3), np.uint8))
 
 
-def test_two_processes_learn_what_one_does(tmp_path):
-    main(tmp_path / 'one', tmp_path / 'one.safetensors')
+def run_two(script, *arguments):
     port = launch._free_port()
-    command = [
-        sys.executable,
-        str(SCRIPT),
-        str(tmp_path / 'two'),
-        str(tmp_path / 'two.safetensors'),
-    ]
     processes = [
         subprocess.Popen(
-            command, env=launch._environment(rank, 2, port) | {'OMP_NUM_THREADS': '1'}
+            [sys.executable, str(HERE / script), *map(str, arguments)],
+            env=launch._environment(rank, 2, port) | {'OMP_NUM_THREADS': '1'},
         )
         for rank in range(2)
     ]
@@ -40,15 +40,69 @@ def test_two_processes_learn_what_one_does(tmp_path):
     finally:
         for process in processes:
             process.kill()
-    one, two = (load_file(tmp_path / f'{name}.safetensors') for name in ('one', 'two'))
+
+
+def assert_alike(one, two):
+    one, two = load_file(one), load_file(two)
     assert set(one) == set(two)
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize('distributed', ['ddp', 'fsdp'])
+def test_two_processes_learn_what_one_does(tmp_path, distributed):
+    main(tmp_path / 'one', tmp_path / 'one.safetensors')
+    run_two('distributed_run.py', tmp_path / 'two', tmp_path / 'two.safetensors', distributed, '')
+    assert_alike(tmp_path / 'one.safetensors', tmp_path / 'two.safetensors')
     first, second = read_log(tmp_path / 'one'), read_log(tmp_path / 'two')
     assert [entry['kind'] for entry in first] == [entry['kind'] for entry in second]
     assert [entry['loss'] for entry in second] == pytest.approx(
         [entry['loss'] for entry in first], rel=1e-4
     )
+
+
+def test_a_state_of_one_process_is_gone_on_with_by_two_that_hold_parts(tmp_path, monkeypatch):
+    main(tmp_path / 'one', tmp_path / 'one.safetensors')
+    config = make_config(tmp_path / 'two', accumulation=4, steps=6)
+    half = make_trainer(config, make_model(head='flow'))
+    monkeypatch.setattr(Trainer, '_any', lambda trainer, asked: trainer.progress.step == 3)
+    assert not half.train()
+    run_two('distributed_run.py', tmp_path / 'two', tmp_path / 'two.safetensors', 'fsdp', 'resume')
+    assert_alike(tmp_path / 'one.safetensors', tmp_path / 'two.safetensors')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
+@pytest.mark.parametrize('stage', ['lora', 'full'])
+def test_a_backbone_in_parts_learns_what_a_whole_one_does(
+    train_config, init, tmp_path, stage, precision
+):  # fmt: skip
+    found = {}
+    for name, distributed in (('copies', 'ddp'), ('parts', 'fsdp')):
+        config = train_config(
+            name, stage=stage, batch=1, accumulation=4, steps=3, averaging=0.5, log_every=1,
+            optimizer={'vl_learning_rate': 1e-3}, lora={'rank': 4, 'dropout': 0.1},
+            precision=precision, validation_samples=2, distributed=distributed,
+        )  # fmt: skip
+        given = tmp_path / f'{name}.json'
+        given.write_text(json.dumps(to_dict(config)))
+        run_two('distributed_train.py', given)
+        best = Path(config.out) / 'best'
+        read_manifest(best, verify=True)
+        tokens = load_vlm(best, dtype='float32').encode(PICTURES, 'insert the needle').tokens
+        found[name] = [entry['loss'] for entry in read_log(Path(config.out))], tokens
+    rounding, share = {'float32': (1e-4, 0.02), 'bfloat16': (1e-2, 0.3)}[precision]
+    np.testing.assert_allclose(found['parts'][0], found['copies'][0], rtol=rounding)
+    before = load_vlm(init, dtype='float32').encode(PICTURES, 'insert the needle').tokens
+    parts, copies = (np.float32(found[name][1]) for name in ('parts', 'copies'))
+    learned = np.abs(parts - np.float32(before)).max()
+    assert learned > 0.05
+    assert np.abs(parts - copies).max() < share * learned  # tokens are told in float16
+
+
+def test_one_process_holds_no_parts(tmp_path):
+    with pytest.raises(VlaError, match='there is one: start several'):
+        make_trainer(make_config(tmp_path, distributed='fsdp'))
 
 
 def test_batches_that_cannot_be_dealt_out_are_refused(tmp_path):

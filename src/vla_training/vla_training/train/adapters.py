@@ -61,6 +61,12 @@ class AdapterEncoder(nn.Module):
         ).last_hidden_state
         return (self.pooling(hidden, prepared),)
 
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The language model's, which are computed one after another as modules."""
+        layers: nn.ModuleList = self.model.language_model.layers
+        return layers
+
     def merged(self) -> 'MergedBackbone':
         """Return the backbone with the adapters in its weights, sharing all the others."""
         return MergedBackbone(self._merged_model(), self._tokenizer, self._processor)

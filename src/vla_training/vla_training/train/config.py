@@ -127,6 +127,7 @@ class TrainConfig:
     averaging: float = 0.999  # of the weights (EMA); 0 turns it off
     precision: Literal['float32', 'bfloat16'] = 'float32'
     device: Literal['auto', 'cpu'] = 'auto'
+    distributed: Literal['ddp', 'fsdp'] = 'ddp'  # processes hold copies of the weights, or parts
     threads: int = 1  # of torch, on a CPU
     seed: int = 0
     log_every: int = 50

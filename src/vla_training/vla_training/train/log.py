@@ -6,7 +6,10 @@ goes on.
 
 import json
 from pathlib import Path
+import time
 from typing import Any
+
+import numpy as np
 
 from vla_training.train.state import writing
 
@@ -55,3 +58,29 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
         except ValueError:
             continue
     return entries
+
+
+class Meter:
+    """Means of what was learned since they were last taken."""
+
+    def __init__(self) -> None:
+        self._losses: list[float] = []
+        self._norms: list[float] = []
+        self._since_s = time.monotonic()
+
+    def add(self, loss: float, norm: float) -> None:
+        """Note the loss of a step and the length of its gradient."""
+        self._losses.append(loss)
+        self._norms.append(norm)
+
+    def take(self, samples_a_step: int) -> dict[str, float]:
+        """Return loss, gradient and samples a second since then, and begin anew."""
+        now_s = time.monotonic()
+        spent_s = max(now_s - self._since_s, 1e-9)
+        numbers = {
+            'loss': float(np.mean(self._losses)),
+            'gradient': float(np.mean(self._norms)),
+            'samples_s': len(self._losses) * samples_a_step / spent_s,
+        }
+        self._losses, self._norms, self._since_s = [], [], now_s
+        return numbers

@@ -7,7 +7,6 @@ one writes. Deliberately knows neither files of episodes nor backbones.
 from collections.abc import Callable
 from dataclasses import dataclass
 import math
-import time
 from typing import Any
 
 from accelerate import Accelerator
@@ -19,13 +18,14 @@ from vla_training.train.average import Average
 from vla_training.train.config import TrainConfig
 from vla_training.train.feed import Feed
 from vla_training.train.interrupt import Interrupt
-from vla_training.train.log import RunLog
+from vla_training.train.log import Meter, RunLog
 from vla_training.train.model import parameter_groups, PolicyModel, trained
 from vla_training.train.sampling import noise_seed, SampleOrder, seed_dropout
 from vla_training.train.schedule import learning_rate
 from vla_training.train.seam import TrainingBatch, TrainingData
+from vla_training.train.sharing import gathered, share_out
 from vla_training.train.state import Progress, RunState
-from vla_training.train.validation import Validation
+from vla_training.train.validation import Score, Validation
 
 Report = Callable[[str], None]
 Save = Callable[[str], None]  # writes a checkpoint of that name, the average being in the model
@@ -60,7 +60,7 @@ class Trainer:
                 'processes, which share the batches of a step'
             )
         self._parts = range(accelerator.process_index, run.config.accumulation, world)
-        self._wrapped = accelerator.prepare_model(run.model)
+        self._sharing = share_out(run.model, run.config.distributed, accelerator)
         self._weights = [weight for _, weight in trained(run.model)]
         self._optimizer = torch.optim.AdamW(
             parameter_groups(run.model, run.config.optimizer),
@@ -80,7 +80,8 @@ class Trainer:
     def train(self) -> bool:
         """Train to the end, or until asked to stop: then False. The state is saved either way."""
         log = self._run.make_log(self.progress.step) if self._first else None
-        meter, self._wrapped = _Meter(), self._wrapped.train()
+        meter = Meter()
+        self._run.model.train()
         order = SampleOrder(self._run.weights, self._config.seed)
         with Interrupt() as interrupt:
             feed = Feed(
@@ -106,18 +107,15 @@ class Trainer:
         for part in self._parts:
             batch = feed.next(step, part).to(self._accelerator.device)
             seed_dropout(self._config.seed, step, part)
-            if part == self._parts[-1]:
+            with self._sharing.gathering(part == self._parts[-1]):
                 total += self._backward(batch, step, part)
-            else:
-                with self._accelerator.no_sync(self._wrapped):
-                    total += self._backward(batch, step, part)
         loss = float(self._accelerator.reduce(total, 'sum'))
         if not math.isfinite(loss):
             raise VlaError(
                 f'step {step}: the loss is not a finite number any more; use a smaller '
                 'optimizer.learning_rate (the last saved state is from before)'
             )
-        norm = float(torch.nn.utils.clip_grad_norm_(self._weights, self._config.optimizer.clip))
+        norm = torch.nn.utils.clip_grad_norm_(self._weights, self._config.optimizer.clip)
         for group in self._optimizer.param_groups:
             group['lr'] = learning_rate(
                 group['peak'], step, self._config.steps, self._config.optimizer
@@ -126,10 +124,10 @@ class Trainer:
         self._optimizer.zero_grad(set_to_none=True)
         self.average.update(step)
         self.progress = Progress(step + 1, self.progress.best)
-        return loss, norm
+        return loss, float(gathered(norm))
 
     def _backward(self, batch: TrainingBatch, step: int, part: int) -> torch.Tensor:
-        losses = self._wrapped(batch, noise_seed(self._config.seed, step, part))
+        losses = self._sharing.losses(batch, noise_seed(self._config.seed, step, part))
         seen = batch.inputs.window_mask.any(1)
         losses = losses * torch.where(seen, self._config.data.sensor_weight, 1.0)
         loss = losses.sum() / self._config.samples_a_step
@@ -137,7 +135,7 @@ class Trainer:
         self._accelerator.backward(loss * self._accelerator.num_processes)
         return loss.detach()
 
-    def _after_step(self, log: RunLog | None, meter: '_Meter') -> None:
+    def _after_step(self, log: RunLog | None, meter: Meter) -> None:
         step, config = self.progress.step, self._config
         last = step == config.steps
         if log is not None and (step % config.log_every == 0 or last):
@@ -147,7 +145,7 @@ class Trainer:
         if step % config.save_every == 0 and not last:
             self._save()
 
-    def _log(self, log: RunLog, meter: '_Meter') -> None:
+    def _log(self, log: RunLog, meter: Meter) -> None:
         numbers = meter.take(self._config.samples_a_step)
         numbers['lr'] = self._optimizer.param_groups[0]['lr']
         log.write(self.progress.step, 'train', numbers)
@@ -157,32 +155,49 @@ class Trainer:
         )
 
     def _validate(self, log: RunLog | None) -> None:
-        """Score the averaged weights in the first process, the others wait."""
-        if log is not None and self._run.validation is not None:
-            with self.average.applied():
-                score = self._run.validation.score(self._run.model, self._accelerator.autocast)
-                log.write(self.progress.step, 'validation', score.to_dict())
-                self._run.report(f'step {self.progress.step}: {score}')
-                if self.progress.best is None or score.loss < self.progress.best:
-                    self.progress = Progress(self.progress.step, score.loss)
-                    self._run.save('best')
+        """Score the averaged weights in the first process; the others help or wait."""
+        validation, better = self._run.validation, False
+        if validation is None:
+            return
+        with self.average.applied():
+            if log is not None or self._sharing.together:
+                with self._sharing.settled():
+                    score = validation.score(self._run.model, self._accelerator.autocast)
+                better = log is not None and self._note(log, score)
+            if self._any(better):
+                self._write('best')
         self._accelerator.wait_for_everyone()
 
+    def _note(self, log: RunLog, score: Score) -> bool:
+        """Log and tell a score; whether it is the best so far."""
+        log.write(self.progress.step, 'validation', score.to_dict())
+        self._run.report(f'step {self.progress.step}: {score}')
+        if self.progress.best is not None and score.loss >= self.progress.best:
+            return False
+        self.progress = Progress(self.progress.step, score.loss)
+        return True
+
+    def _write(self, name: str) -> None:
+        with self._sharing.whole():
+            if self._first:
+                self._run.save(name)
+
     def _save(self) -> None:
-        if self._first and self._saved != self.progress.step:
+        if self._saved != self.progress.step:
             self._run.state.save(
-                self.progress, self._run.model, self.average, self._optimizer, self._run.identity
-            )
+                self.progress, self._run.model, self.average, self._optimizer,
+                self._run.identity, write=self._first,
+            )  # fmt: skip
         self._saved = self.progress.step
         self._accelerator.wait_for_everyone()
 
     def _end(self, log: RunLog | None, finished: bool) -> None:
         self._save()
+        with self.average.applied():
+            self._write('last')
+            if finished and self._run.validation is None:
+                self._write('best')
         if log is not None:
-            with self.average.applied():
-                self._run.save('last')
-                if finished and self._run.validation is None:
-                    self._run.save('best')
             log.close()
         self._accelerator.wait_for_everyone()
 
@@ -192,27 +207,3 @@ class Trainer:
             return asked
         flag = torch.tensor(float(asked), device=self._accelerator.device)
         return bool(self._accelerator.reduce(flag, 'sum') > 0)
-
-
-class _Meter:
-    """Means since the last line."""
-
-    def __init__(self) -> None:
-        self._losses: list[float] = []
-        self._norms: list[float] = []
-        self._since_s = time.monotonic()
-
-    def add(self, loss: float, norm: float) -> None:
-        self._losses.append(loss)
-        self._norms.append(norm)
-
-    def take(self, samples_a_step: int) -> dict[str, float]:
-        now_s = time.monotonic()
-        spent_s = max(now_s - self._since_s, 1e-9)
-        numbers = {
-            'loss': float(np.mean(self._losses)),
-            'gradient': float(np.mean(self._norms)),
-            'samples_s': len(self._losses) * samples_a_step / spent_s,
-        }
-        self._losses, self._norms, self._since_s = [], [], now_s
-        return numbers

@@ -33,7 +33,7 @@ from vla_training.train.validation import Validation
 
 CONFIG = 'config.json'
 # What may differ between a run and its resumption: nothing that changes the weights.
-_HARMLESS = ('out', 'device', 'threads', 'log_every', 'save_every')
+_HARMLESS = ('out', 'device', 'distributed', 'threads', 'log_every', 'save_every')
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from torch import nn
 from vla_core.errors import VlaError
 from vla_training.train.average import Average
 from vla_training.train.model import trained
+from vla_training.train.sharing import gathered, held_as
 
 _TENSORS, _NUMBERS, _PARTIAL = 'state.safetensors', 'state.json', '.partial-state'
 _ADAM = ('step', 'exp_avg', 'exp_avg_sq')
@@ -34,7 +35,7 @@ class Progress:
 
 
 class RunState:
-    """The states in a run's folder. One process writes."""
+    """The states in a run's folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -52,15 +53,21 @@ class RunState:
 
     def save(
         self, progress: Progress, model: nn.Module, average: Average,
-        optimizer: torch.optim.Optimizer, run: Mapping[str, Any],
+        optimizer: torch.optim.Optimizer, run: Mapping[str, Any], *, write: bool = True,
     ) -> None:  # fmt: skip
-        """Write a state; `run` is what must be the same when it is resumed."""
+        """Write a state; `run` is what must be the same when it is resumed.
+
+        All processes call it, for each may hold a part of the weights; one of them writes.
+        """
+        tensors = _tensors(model, average, optimizer)
+        if not write:
+            return
         target = self._folder / f'state-{progress.step:09d}'
         partial = self._folder / _PARTIAL
         with writing(target):
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
-            write_tensors(partial / _TENSORS, _tensors(model, average, optimizer))
+            write_tensors(partial / _TENSORS, tensors)
             numbers = {'format': FORMAT, 'step': progress.step, 'best': progress.best,
                        'torch': torch.__version__, 'run': dict(run)}  # fmt: skip
             with (partial / _NUMBERS).open('w') as file:
@@ -137,7 +144,7 @@ def _tensors(
             if key in optimizer.state.get(weight, {}):
                 tensors[f'{key}/{name}'] = optimizer.state[weight][key]
     # A tensor that shares memory with another is not accepted.
-    return {key: value.detach().clone() for key, value in tensors.items()}
+    return {key: gathered(value.detach()).cpu().clone() for key, value in tensors.items()}
 
 
 def _take(
@@ -152,13 +159,15 @@ def _take(
         for name, weight in named.items():
             if tensors[f'weights/{name}'].shape != weight.shape:
                 raise VlaError(f'{path}: {name} has another shape than the model')
-            weight.copy_(tensors[f'weights/{name}'])
-    average.load({name: tensors[f'average/{name}'] for name in named})
+            weight.copy_(held_as(weight, tensors[f'weights/{name}']))
+    average.load(
+        {name: held_as(weight, tensors[f'average/{name}']) for name, weight in named.items()}
+    )
     for name, weight in named.items():
         held = {key: tensors[f'{key}/{name}'] for key in _ADAM if f'{key}/{name}' in tensors}
         if held:  # the count of steps stays on the CPU, as AdamW has it
             optimizer.state[weight] = {
-                key: value.clone() if key == 'step' else value.clone().to(weight.device)
+                key: value.clone() if key == 'step' else held_as(weight, value).clone()
                 for key, value in held.items()
             }
 
