@@ -7,7 +7,8 @@ work="${NANO_WORK:-$root/build/nano}"
 demonstrations="${NANO_DEMONSTRATIONS:-60}" # with an eye that stands still, and as many with one that moves
 seeing_steps="${NANO_SEEING_STEPS:-6000}"
 rounds="${NANO_ROUNDS:-2}"             # of corrections; the policy of the round before drives
-corrections="${NANO_CORRECTIONS:-340}" # episodes a round, which policy and demonstrator drive
+corrections="${NANO_CORRECTIONS:-340}" # episodes a round, which policy and demonstrator drive; 0: without
+[ "$corrections" -gt 0 ] || rounds=0
 jobs="$(nproc)"
 mkdir -p "$work"
 vla() { "$root/vla" "$@"; }

@@ -69,8 +69,9 @@ def test_what_was_done_is_not_done_again(checkout):
     assert verbs(asked) == 'cache dagger train dagger train eval eval'
 
 
-def test_without_corrections_the_clone_is_evaluated(checkout):
-    done, asked = make(checkout, NANO_ROUNDS='0')
+@pytest.mark.parametrize('variable', ['NANO_ROUNDS', 'NANO_CORRECTIONS'])
+def test_without_corrections_the_clone_is_evaluated(checkout, variable):
+    done, asked = make(checkout, **{variable: '0'})
     assert done.returncode == 0, done.stderr
     assert verbs(asked) == 'sim sim checkpoint pretrain cache train eval eval'
     assert f'{checkout}/build/nano/cloned/best' in asked[-1]

@@ -133,10 +133,7 @@ def render_size(grid: Grid) -> scenes.RenderSize:
 def claim(folder: Path, size: scenes.RenderSize) -> None:
     """Note in the folder what its scenes are like; VlaError where it holds others."""
     folder.mkdir(parents=True, exist_ok=True)
-    note = {
-        'width': size.grid.width, 'height': size.grid.height, 'rendered_width': size.width,
-        'rendered_height': size.height, 'sets_a_shard': scenes.SHARD, **scenes.kind(size),
-    }  # fmt: skip
+    note = json.loads(json.dumps(scenes.kind(size)))
     path = folder / 'scenes.json'
     if path.exists() and json.loads(path.read_text()) != note:
         raise VlaError(

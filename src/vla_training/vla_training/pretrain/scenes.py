@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 import functools
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +48,11 @@ def kind(size: RenderSize) -> dict[str, Any]:
     """Return what scenes are like besides their number: scenes of another kind are not mixed."""
     lab = mjcf_lab.model_xml(size.width, size.height)
     return {
+        'width': size.grid.width, 'height': size.grid.height, 'rendered_width': size.width,
+        'rendered_height': size.height, 'sets_a_shard': SHARD,
         'lab': hashlib.sha256(lab.encode()).hexdigest()[:16],
-        'ranges': json.loads(json.dumps(asdict(sc.DEFAULT_RANGES))),
-        'camera_jitter': list(CAMERA_JITTER),
-    }
+        'ranges': asdict(sc.DEFAULT_RANGES), 'camera_jitter': CAMERA_JITTER,
+    }  # fmt: skip
 
 
 class SceneSource:
