@@ -18,7 +18,7 @@ from vla_training.evaluation.options import Delays, EvaluationOptions, Loss
 from vla_training.evaluation.picture import draw_evaluation, draw_sweep, film
 from vla_training.evaluation.policies import ConstantPolicy, mean_action, ScriptedPolicy
 from vla_training.evaluation.sweep import Sweep, table
-from vla_training.simulation.judge import Judge
+from vla_training.simulation.judge import Judge, STANDING_M
 
 CONTRACT = Path(__file__).resolve().parents[3] / 'launch/config/contract/insertion.yaml'
 SCRIPTED = functools.partial(ScriptedPolicy, CONTRACT)
@@ -135,11 +135,11 @@ def test_the_judge_names_what_was_struck_and_counts_the_time_at_depth():
 @pytest.mark.parametrize(
     ('standing_m', 'mm_s', 'held'),
     [
-        (None, 0.9, True), (None, 1.1, False),
+        (1e-3, 0.9, True), (1e-3, 1.1, False), (STANDING_M, 0.9, False), (STANDING_M, 0.2, True),
         (2e-4, 0.9, False), (2e-4, -0.3, False), (2e-4, 0.15, True),
     ],
 )  # fmt: skip
-def test_who_creeps_through_the_depth_holds_nothing_where_it_must_stand(standing_m, mm_s, held):
+def test_who_creeps_through_the_depth_holds_nothing_unless_it_may(standing_m, mm_s, held):
     judge = Judge(0.012, standing_m)
     seconds = 1.0 / abs(mm_s)  # from one end of the tolerance to the other
     for at in np.arange(0.0, seconds, 0.01):

@@ -10,6 +10,7 @@ from vla_core.execution.executor import POLICIES
 from vla_core.timebase import NS
 from vla_inference.engine.pass_schedule import REUSE_TICK_NS
 from vla_sim.eye_motion import VARIANTS
+from vla_training.simulation.judge import STANDING_M
 
 INSTRUCTION = 'insert the needle into the trocar'
 
@@ -74,7 +75,7 @@ class EvaluationOptions:
     width: int = 640
     height: int = 360
     loss: Loss = Loss()
-    standing_m: float | None = None  # how far the tip may stray while it is held
+    standing_m: float = STANDING_M  # how far the tip may stray while it is held
     hold_age_s: float | None = None  # of pictures, where the robot holds; None: the contract's
 
     def __post_init__(self) -> None:
@@ -86,7 +87,7 @@ class EvaluationOptions:
             raise ValueError(f'images {self.images!r}, sensor {self.sensor!r} are not known')
         if self.hold_age_s is not None and self.hold_age_s <= 0:
             raise ValueError('hold_age_s must be positive')
-        if self.standing_m is not None and self.standing_m <= 0:
+        if self.standing_m <= 0:
             raise ValueError('standing_m must be positive')
         if self.camera_jitter < 0 or self.limit_s <= 0:
             raise ValueError('camera_jitter must not be negative, limit_s must be positive')

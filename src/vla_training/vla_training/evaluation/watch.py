@@ -9,7 +9,7 @@ import math
 from vla_core.timebase import NS
 from vla_sim.truth import TruthSample
 from vla_training.evaluation.episode import EpisodeResult
-from vla_training.simulation.judge import Judge
+from vla_training.simulation.judge import Judge, STANDING_M
 
 MOVING_M_S = 0.0005  # the robot has begun
 LONGEST_S = 0.05  # that one sample stands for: what happened in a gap is not known
@@ -18,7 +18,7 @@ LONGEST_S = 0.05  # that one sample stands for: what happened in a gap is not kn
 class TruthWatch:
     """One episode. `take` every sample in order of time."""
 
-    def __init__(self, seed: int, limit_s: float, standing_m: float | None = None) -> None:
+    def __init__(self, seed: int, limit_s: float, standing_m: float = STANDING_M) -> None:
         """`limit_s`: from the first motion; `standing_m`: see Judge."""
         self._seed, self._limit_s, self._standing_m = seed, limit_s, standing_m
         self._judge: Judge | None = None

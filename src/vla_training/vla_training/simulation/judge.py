@@ -4,7 +4,6 @@ Headless generation and evaluation ask it after every physics step. Deliberately
 policy's.
 """
 
-import math
 from typing import Any
 
 from vla_sim.expert import HOLD_ABOVE_TISSUE_M
@@ -14,18 +13,19 @@ from vla_sim.tissue import HUB_RADIUS_M
 
 TOLERANCE_M = 0.0005
 HOLD_S = 1.0
+STANDING_M = 0.00025
 
 
 class Judge:
-    """Success: tip inside, within TOLERANCE_M of the hold depth for HOLD_S, rim never touched.
+    """Success: tip inside, held at the hold depth for HOLD_S, rim never touched.
 
-    Who creeps through the tolerance at less than 1 mm/s is within it for that long as well. With
-    `standing_m` the tip must not be further than that from the depth at which the time began.
+    Held: within TOLERANCE_M, and no further than `standing_m` from the depth at which the time
+    began. Who creeps through the tolerance at less than 1 mm/s is within it for HOLD_S as well.
     """
 
-    def __init__(self, tissue_depth_m: float, standing_m: float | None = None) -> None:
+    def __init__(self, tissue_depth_m: float, standing_m: float = STANDING_M) -> None:
         self._hold_m = tissue_depth_m - HOLD_ABOVE_TISSUE_M
-        self._standing_m = math.inf if standing_m is None else standing_m
+        self._standing_m = standing_m
         self._held_s = self._began_m = 0.0
         self.inside = self.rim_contact = self.punctured = False
         self.depth_error_m = 0.0
