@@ -20,6 +20,7 @@ from vla_ros.testing import overrides, ros_context, spinning, wait_for
 
 DEFAULTS = {
     'timeout_s': 20.0, 'disable_at_end': True, 'target_distance_m': 0.001, 'tolerance_m': 0.0004,
+    'standing_m': 0.00025,
     'hold_s': 0.3, 'insertion_travel_m': 0.012, 'free_s': 10.0, 'status_stale_s': 1.0,
     'sensor_stale_s': 0.5, 'force_zero_n': 1.0, 'depth_per_bin_m': 0.0037 / 1025,
     'blind_m': 6e-5, 'contrast': 45.0, 'peak_width_m': 4e-5,

@@ -119,6 +119,19 @@ def test_insertion_needs_the_whole_hold_time_without_a_break():
         assert story.tick(depth_m=depth_m, seen_m=0.0025).held_s == 0.0
 
 
+@pytest.mark.parametrize(('mm_s', 'inserted'), [(0.6, False), (0.2, True), (0.0, True)])
+def test_needle_that_creeps_through_the_depth_is_not_held(mm_s, inserted):
+    story = Story().begin()
+    depth_m = story.insert(0.0177)
+    verdict = None
+    for _ in range(13):
+        verdict = story.tick(depth_m, ahead(depth_m))
+        depth_m += 1e-4 * mm_s
+        if isinstance(verdict, End):
+            break
+    assert isinstance(verdict, End) is inserted
+
+
 def test_needle_that_stops_in_front_of_the_eye_is_no_insertion():
     story = Story().begin()
     for depth_m in np.arange(-0.04, 0.0, 0.001):  # a long way, but seen only at its end

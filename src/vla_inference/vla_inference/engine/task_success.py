@@ -1,9 +1,10 @@
 """When a task has succeeded, judged by what the sensors say and not by what the policy says.
 
 `task_watch` asks at every tick. Insertion: the A-scan shows the surface at the target distance,
-without a break for a while, and the needle has come forward since it first saw any surface (a
-needle that stops in front of the eye also sees one at that distance). Retraction: no surface is
-seen, and the policy has come to rest or a longer time has passed. Deliberately no ROS, no clock.
+without a break for a while in which it hardly strays, and the needle has come forward since it
+first saw any surface (a needle that stops in front of the eye also sees one at that distance).
+Retraction: no surface is seen, and the policy has come to rest or a longer time has passed.
+Deliberately no ROS, no clock.
 """
 
 from collections import deque
@@ -28,6 +29,7 @@ class SuccessSettings:
 
     target_distance_m: float = 0.0010
     tolerance_m: float = 0.0004
+    standing_m: float = 0.00025  # from the first distance; who creeps through holds nothing
     hold_s: float = 1.0
     insertion_travel_m: float = 0.012
     free_s: float = 10.0  # a retraction without rest of the policy counts after this long
@@ -44,6 +46,7 @@ class Success:
         self._axis: Array = np.zeros(3)
         self._moving = True
         self._since_ns: int | None = None
+        self._since_m = math.nan  # the surface's distance at that time
         self._rest_since_ns: int | None = None
         self.held_s = 0.0
         self.travel_m = 0.0
@@ -79,7 +82,9 @@ class Success:
         if not fulfilled:
             self._since_ns, self.held_s = None, 0.0
             return ''
-        self._since_ns = now_ns if self._since_ns is None else min(self._since_ns, now_ns)
+        if self._since_ns is None or self._strayed():
+            self._since_ns, self._since_m = now_ns, self.distance_m
+        self._since_ns = min(self._since_ns, now_ns)
         self.held_s = (now_ns - self._since_ns) / 1e9
         if self._aim is Aim.INSERT:
             return self._inserted() if self.held_s >= settings.hold_s else ''
@@ -102,6 +107,9 @@ class Success:
         settings, distance_m = self._settings, self.distance_m
         off_m = abs(distance_m - settings.target_distance_m)  # NaN: never small enough
         return off_m <= settings.tolerance_m and self.travel_m >= settings.insertion_travel_m
+
+    def _strayed(self) -> bool:
+        return abs(self.distance_m - self._since_m) > self._settings.standing_m  # NaN: never
 
     def _inserted(self) -> str:
         return (

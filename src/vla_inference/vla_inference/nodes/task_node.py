@@ -73,8 +73,9 @@ class TaskNode(VlaLifecycleNode):
         self._watch = TaskWatch(
             WatchSettings(p.timeout_s, p.status_stale_s, p.sensor_stale_s),
             SuccessSettings(
-                p.target_distance_m, p.tolerance_m, p.hold_s, p.insertion_travel_m, p.free_s
-            ),
+                p.target_distance_m, p.tolerance_m, p.standing_m, p.hold_s,
+                p.insertion_travel_m, p.free_s,
+            ),  # fmt: skip
             SurfaceSettings(p.depth_per_bin_m, p.blind_m, p.contrast, p.peak_width_m),
         )
         self._task = self.add_publisher(String, 'task', qos.LATCHED)

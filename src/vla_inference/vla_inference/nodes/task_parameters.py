@@ -20,6 +20,11 @@ class TaskParameters:
         'insertion: distance of the needle tip to the tissue at the end, m', low=0.0001, high=0.01
     )
     tolerance_m: float = param('allowed deviation from it, m', low=0.00001, high=0.005)
+    standing_m: float = param(
+        'insertion: how far the tissue may stray from the distance at which the time began, m',
+        low=0.00001,
+        high=0.01,
+    )
     hold_s: float = param('how long the condition must hold without a break, s', low=0.1, high=60)
     insertion_travel_m: float = param(
         'insertion: how far the needle must have come since it first saw a surface, m',
