@@ -38,6 +38,7 @@ def run(capsys, *argv):
         (['demo', '--no-simm'], 'did you mean --no-sim?'),
         (['monitor', '--web', 'x'], 'not a port'),
         (['monitor', 'x'], 'unknown argument x'),
+        (['train', 'out=x', '--plan', 'preset=nanoo'], 'did you mean nano?'),  # on both sides
         (['bench', 'live', '--seconds', '-1'], 'not a number above 0'),
         (['bench', 'live', '--json', '/no/such/file.json'], 'does not exist'),
         (['bench', 'splice', '--json', '/no/such/file.json'], 'does not exist'),

@@ -35,7 +35,7 @@ class Parser(argparse.ArgumentParser):
         With `caller`, the parser whose unknown options came here: its options are valid too, and
         its name is the one the user typed.
         """
-        parsed, rest = self.parse_known_args(args, namespace)
+        parsed, rest = self.parse_known_intermixed_args(args, namespace)
         if rest:
             word = rest[0].split('=')[0]
             kind = 'option' if word.startswith('-') else 'argument'

@@ -8,6 +8,7 @@ import torch
 from vla_core.errors import VlaError
 from vla_policy.checkpoint import load_expert, read_manifest
 from vla_training.train.config import load_config
+from vla_training.train.memory import estimate
 from vla_training.train.plan import count, plan, read_subject
 from vla_training.train.stages import build_encoder
 
@@ -40,6 +41,28 @@ def test_what_is_counted_is_what_a_run_trains(init, stage):
     if encoder is not None:
         trained += sum(w.numel() for w in encoder.parameters() if w.requires_grad)
     assert counts.trained == trained
+
+
+@pytest.mark.parametrize('stage', ['frozen', 'lora', 'full'])
+def test_parts_are_planned_smaller_and_together_hold_what_one_device_does(stage):
+    given = ['out=x', 'preset=qwen2.5-vl-3b', f'stage={stage}', 'precision=bfloat16']
+    config = load_config(None, given)
+    subject = read_subject(config)
+    counts = count(config, subject)
+    one, two, four = (estimate(config, subject, counts, parts) for parts in (1, 2, 4))
+    assert one.gathered == 0.0 < two.gathered == four.gathered
+    for name in ('gradients', 'optimizer', 'average'):
+        assert getattr(two, name) == getattr(one, name) / 2
+    # What is whole everywhere, and what is shared, from two sizes; the third must fit both.
+    shared = 2 * (one.weights - two.weights)
+    assert four.weights == pytest.approx(one.weights - 3 / 4 * shared)
+    assert 4 * counts.trained <= shared <= one.weights * (1 + 1e-12)
+    assert one.activations == four.activations
+
+
+def test_weights_are_not_shared_out_among_one():
+    with pytest.raises(VlaError, match='give --processes N'):
+        list(plan(load_config(None, ['out=x', 'preset=nano', 'distributed=fsdp'])))
 
 
 def test_a_plan_without_a_model_says_what_to_give():

@@ -8,6 +8,7 @@ where it was. `nano`, `stage1_3b` and `stage2_3b` are configurations that come w
   vla train --config nano init=checkpoints/seeing out=runs/nano data.episodes=[episodes]
   vla train --config nano out=runs/blind data.images=black ...
   vla train --config stage2_3b --plan
+  vla train --config stage2_3b --plan distributed=fsdp --processes 4
 """
 
 from pathlib import Path
@@ -39,7 +40,7 @@ def run(args) -> int:
     if args.plan:
         from vla_training.train.plan import plan
 
-        for line in plan(config):
+        for line in plan(config, args.processes):
             say(line)
         return 0
     from vla_training.train.launch import launch, needs_launch

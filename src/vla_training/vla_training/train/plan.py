@@ -1,14 +1,12 @@
-"""What a run will take, before it is started: parameters and memory.
+"""What a run will take, before it is started: its parameters are counted here.
 
 Called by `vla train --plan`. Models are made on torch's meta device, so a backbone of billions of
-weights is counted without loading one. Weights, gradients and optimiser are counted exactly;
-activations are an estimate, which says what it counts. Deliberately measures nothing.
+weights is counted without loading one. What they take is in memory.py. Deliberately measures
+nothing.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-import math
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -21,70 +19,27 @@ from vla_policy.checkpoint_create import untrained_statistics
 from vla_policy.checkpoint_load import backbone_source
 from vla_policy.expert.config import ExpertConfig
 from vla_policy.expert.expert import ActionExpert
-from vla_policy.geometry import image_grid, ImageRules
+from vla_policy.geometry import ImageRules
 from vla_policy.pooling import build_pooling, PoolingConfig
 from vla_policy.presets import PRESETS
 from vla_training.train.config import TrainConfig
+from vla_training.train.memory import Counts, estimate, prompt_tokens, Subject, weight_bytes
 
-_PROMPT_TEXT = 40  # tokens of the prompt besides the pictures, about
-_BYTES = {'float32': 4, 'bfloat16': 2}
-# Numbers a transformer block keeps for its backward pass, per token and unit of width: norms,
-# projections, attention (fused, so no matrix of all pairs); the feed-forward part is apart.
-_KEPT_WIDTHS, _KEPT_MLP = 10, 3
 _LEGACY_VIEWS, _LEGACY_SIZE = 5, (360, 640)
 _LEGACY_INPUTS = {'samples': 65, 'channels': 1026, 'state_width': 12, 'steps': 8, 'dims': 6}
 
 
-@dataclass(frozen=True)
-class Subject:
-    """What is planned for: the parts of a policy without weights."""
+def plan(config: TrainConfig, processes: int = 1) -> Iterator[str]:
+    """Yield the lines that are printed, for one device of `processes`.
 
-    architecture: Any  # configuration of the backbone, as transformers has it
-    rules: ImageRules
-    expert: ExpertConfig
-    pooling: PoolingConfig
-    views: int
-    size: tuple[int, int]  # height, width of the pictures
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Bytes on one device."""
-
-    weights: float
-    gradients: float
-    optimizer: float  # two moments of AdamW
-    average: float
-    activations: float
-
-    @property
-    def total(self) -> float:
-        """Everything at the worst moment."""
-        return sum(vars(self).values())
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Parameters of each part, and how many of them learn."""
-
-    expert: int
-    pooling: int
-    vision: int
-    language: int
-    adapters: int
-    trained: int
-
-    @property
-    def backbone(self) -> int:
-        """Vision and language together."""
-        return self.vision + self.language
-
-
-def plan(config: TrainConfig) -> Iterator[str]:
-    """Yield the lines that are printed. VlaError where neither init nor preset is given."""
+    VlaError where neither init nor preset is given, or one process is to share its weights out.
+    """
+    shared = config.distributed == 'fsdp'
+    if shared and processes == 1:
+        raise VlaError('distributed=fsdp: among how many processes? give --processes N')
     subject = read_subject(config)
     counts, tokens = count(config, subject), prompt_tokens(subject)
-    memory = estimate(config, subject, counts)
+    memory = estimate(config, subject, counts, processes if shared else 1)
     passes = f'{subject.expert.passes} passes, ' if subject.expert.passes > 1 else ''
     yield f'stage {config.stage}, head {subject.expert.head}, {config.precision}'
     yield (
@@ -101,6 +56,9 @@ def plan(config: TrainConfig) -> Iterator[str]:
         yield f'memory, {name:<11} {size / 2**30:8.2f} GiB'
     total = memory.total / 2**30
     yield f'memory, {"in all":<11} {total:8.2f} GiB a device (activations estimated)'
+    if shared and config.stage != 'frozen':
+        whole = counts.backbone * weight_bytes(config) / 2**30
+        yield f'before it is shared out, the backbone is whole on each device: {whole:.2f} GiB'
     if config.stage == 'frozen':
         size = subject.expert.pass_tokens * subject.expert.feature_width * 2
         yield f'feature cache: {size / 1e6:.3f} MB an image set'
@@ -155,67 +113,8 @@ def count(config: TrainConfig, subject: Subject) -> Counts:
             'full': pooling + vision + _size(language) - embedding,
         }[config.stage]
     )
-    return Counts(expert, pooling, vision, _size(language), adapters, trained)
-
-
-def estimate(config: TrainConfig, subject: Subject, counts: Counts) -> Memory:
-    """Estimate the memory of one device."""
-    vision = subject.architecture.vision_config
-    # The vision tower's fast form holds a joined copy of one pair of projections a block.
-    joined = 2 * vision.depth * vision.hidden_size * vision.intermediate_size
-    backbone = {
-        'frozen': 0,
-        'lora': (counts.backbone + joined) * _BYTES[config.precision],
-        'full': counts.backbone * 4,
-    }[config.stage]
-    own = counts.expert + (0 if config.stage == 'frozen' else counts.pooling + counts.adapters)
-    return Memory(
-        weights=backbone + 4 * own,
-        gradients=4 * counts.trained,
-        optimizer=8 * counts.trained,
-        average=4 * counts.trained,
-        activations=_activations(config, subject),
-    )
-
-
-def prompt_tokens(subject: Subject) -> int:
-    """Tokens of the language model's prompt for one sample."""
-    grid = image_grid(subject.size, subject.rules)
-    return subject.views * grid.tokens + _PROMPT_TEXT
-
-
-def _activations(config: TrainConfig, subject: Subject) -> float:
-    """Bytes kept for the backward pass of one batch."""
-    expert, width = subject.expert, _BYTES[config.precision]
-    tokens = expert.feature_tokens + math.ceil(expert.samples / 2**expert.sensor_convs) + 2
-    kept = _block(tokens, expert.width, expert.mlp_ratio * expert.width) * expert.trunk_layers
-    kept += _block(expert.steps, expert.width, expert.mlp_ratio * expert.width) * (
-        2 * expert.decoder_layers
-    )
-    kept += expert.samples * (2 * expert.channels + 4 * expert.width)
-    if config.stage != 'frozen':
-        kept += expert.passes * _backbone_activations(config, subject)
-    return config.batch * kept * width
-
-
-def _backbone_activations(config: TrainConfig, subject: Subject) -> float:
-    text = subject.architecture.text_config
-    tokens = prompt_tokens(subject)
-    layer = _block(tokens, text.hidden_size, text.intermediate_size)
-    if config.stage == 'lora' and config.lora.checkpointing:
-        # The input of every layer, and one layer that is being computed again.
-        return text.num_hidden_layers * tokens * text.hidden_size + layer
-    kept = text.num_hidden_layers * layer
-    if config.stage == 'full':
-        vision = subject.architecture.vision_config
-        patches = subject.views * image_grid(subject.size, subject.rules).tokens
-        patches *= subject.rules.merge**2
-        kept += vision.depth * _block(patches, vision.hidden_size, vision.intermediate_size)
-    return kept
-
-
-def _block(tokens: int, width: int, feed_forward: int) -> float:
-    return tokens * (_KEPT_WIDTHS * width + _KEPT_MLP * feed_forward)
+    layers = _size(language.layers)
+    return Counts(expert, pooling, vision, _size(language), layers, adapters, trained)
 
 
 def _of_checkpoint(config: TrainConfig) -> Subject:
