@@ -1,7 +1,8 @@
 """How the eye moves in the task variant `moving`: it drifts, turns a little, now and then jumps.
 
 `Lab` asks it before every physics step. Everything follows from seed and time, so that processes
-agree and episodes repeat. Deliberately no physics: the eye follows its script whatever touches it.
+agree and episodes repeat. Deliberately no physics: how the eye gives way to a needle is in
+cannula.py.
 
 Sizes as in the task's description: drift of about 2 mm from end to end at 0.1 to 0.3 Hz, small
 rotations; jumps after the model of saccades, fast (some 50 ms) and rare.

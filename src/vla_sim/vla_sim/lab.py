@@ -15,6 +15,7 @@ from vla_core.arms import meca500 as kin
 from vla_core.rotation import rotate, rotvec_to_quat
 from vla_sim import mjcf_arm, mjcf_lab
 from vla_sim import scene as sc
+from vla_sim.cannula import EYE_N_M, giving_way
 from vla_sim.engine import mujoco
 from vla_sim.expert import Expert, Setpoint
 from vla_sim.eye_motion import EyeMotion
@@ -92,9 +93,12 @@ class Lab:
         self._contact = Contact(FAR_M, Surface.NOTHING, 0.0)
         self._motion = EyeMotion(seed) if self._moving else None
         self.opening_m, self.trocar_rotation = self.scene.opening_m, self.scene.trocar_rotation
+        self._free_opening_m, self._phantom_m = self.opening_m, self.scene.phantom_position_m
+        self._way = (0.0, 0.0)
         self._to_trocar = self.trocar_rotation.T.copy()
         mujoco.mj_resetData(self.model, self.data)
         self._applier.apply(self.data, self.scene)
+        self._phantom_quat = self._applier.phantom_pose(self.data)[3:]
         if self._motion is not None:
             self._move_eye(self._motion)
         start = (
@@ -134,10 +138,18 @@ class Lab:
         centre_m = self.scene.phantom_position_m + offset_m
         quat = np.empty(4)
         mujoco.mju_mat2Quat(quat, rotation.ravel())
-        self._applier.place_phantom(self.data, centre_m, quat)
-        self.opening_m = centre_m + turn @ (self.scene.opening_m - self.scene.phantom_position_m)
+        self._phantom_m, self._phantom_quat = centre_m, quat
+        to_opening_m = self.scene.opening_m - self.scene.phantom_position_m
+        self._free_opening_m = centre_m + turn @ to_opening_m
         self.trocar_rotation = turn @ self.scene.trocar_rotation
         self._to_trocar = self.trocar_rotation.T
+        self._place_eye()
+
+    def _place_eye(self) -> None:
+        """Put phantom and opening where eye motion and needle have brought them."""
+        way_m = self.trocar_rotation[:, :2] @ self._way
+        self.opening_m = self._free_opening_m + way_m
+        self._applier.place_phantom(self.data, self._phantom_m + way_m, self._phantom_quat)
 
     def drive(self, joint_rad: Array, joint_rad_s: Array) -> None:
         """Advance by one physics step with these joints (6,) rad and speeds (6,) commanded."""
@@ -165,13 +177,20 @@ class Lab:
     def _feel(self) -> None:
         """Update the needle's contact and put its force on the arm for the next step."""
         tip, along = self._tip_position, self._tip_matrix[2::3]
-        local = (self._to_trocar @ (tip - self.opening_m)).tolist()
+        local = (self._to_trocar @ (tip - self._free_opening_m)).tolist()
         local_along = (self._to_trocar @ along).tolist()
+        way = giving_way(local, local_along) if self._tissue.inside else (0.0, 0.0)
+        if way != self._way:
+            self._way = way
+            self._place_eye()
+        local[0] -= way[0]
+        local[1] -= way[1]
         previous = local[2] if self._previous_depth is None else self._previous_depth
         self._previous_depth = local[2]
         self._contact = self._tissue.update(
-            local, local_along, (local[2] - previous) / PHYSICS_STEP_S
-        )
+            local, local_along, (local[2] - previous) / PHYSICS_STEP_S,
+            EYE_N_M * math.hypot(*way),
+        )  # fmt: skip
         if self.time_s < self._push_until_s:
             pushed_n = self._contact.force_n + self._push_n
             self._contact = self._contact._replace(force_n=pushed_n)
@@ -228,8 +247,8 @@ class Lab:
         state[COLUMNS.tip] = self._tip_position
         state[COLUMNS.phantom] = self._applier.phantom_pose(self.data)
         state[COLUMNS.contact] = (
-            contact.distance_m, contact.force_n, depth, math.hypot(x, y), contact.surface,
-            phase, cycle, tissue.inside + 2 * tissue.valve_open + 4 *
+            contact.distance_m, contact.force_n, depth, math.hypot(x, y), contact.side_n,
+            contact.surface, phase, cycle, tissue.inside + 2 * tissue.valve_open + 4 *
             tissue.tissue_punctured,
         )  # fmt: skip
 

@@ -35,18 +35,19 @@ COLUMNS = SimpleNamespace(
     phantom_position=slice(15, 18),
     phantom_quat=slice(18, 22),
     phantom=slice(15, 22),
-    contact=slice(22, 30),
+    contact=slice(22, 31),
     distance=22,
     force=23,
     depth=24,
     radial=25,
-    surface=26,  # from here on: not to be interpolated
-    phase=27,
-    cycle=28,
-    flags=29,
+    side=26,
+    surface=27,  # from here on: not to be interpolated
+    phase=28,
+    cycle=29,
+    flags=30,
 )
-_CONTINUOUS = 26
-WIDTH = 30
+_CONTINUOUS = 27
+WIDTH = 31
 
 _CONTROL = SimpleNamespace(stop=0, go=1, start_ns=2, offset_ns=3, head=4, clock_steps=5)
 _CONTROL_WORDS = 16

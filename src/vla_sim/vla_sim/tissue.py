@@ -29,6 +29,7 @@ HARD_N_M = 1500.0  # sclera, hub and pad beside the opening
 HARD_LIMIT_N = 5.0
 FRICTION_N = 0.035  # sliding through the valve
 FRICTION_N_M = 2.2  # and along the needle inside
+FRICTION_OF_SIDE = 0.3  # of the force with which it leans on the trocar's wall
 VISCOUS_NS_M = 4.0
 SLIDING_M_S = 0.0004  # speed at which friction is fully developed
 FAR_M = 1.0
@@ -49,6 +50,7 @@ class Contact(NamedTuple):
     distance_m: float  # tip to the first surface along the needle; negative inside it
     surface: Surface
     force_n: float  # along the needle; positive pushes back
+    side_n: float = 0.0  # across it, on the trocar's wall
 
 
 class Tissue:
@@ -69,14 +71,18 @@ class Tissue:
         tip_m: tuple[float, float, float],
         along: tuple[float, float, float],
         speed_m_s: float,
+        side_n: float = 0.0,
     ) -> Contact:
-        """Contact for tip and needle direction (unit) in the trocar frame; speed is along z."""
+        """Contact for tip and needle direction (unit) in the trocar frame; speed is along z.
+
+        side_n: with what the needle leans on the trocar's wall, see `cannula`.
+        """
         x, y, depth = tip_m
         radial = math.hypot(x, y)
         self._track(radial, depth)
         if self.inside:
             distance, surface = self._ahead_inside(depth, along[2])
-            return Contact(distance, surface, self._force_inside(depth, radial, speed_m_s))
+            return Contact(distance, surface, self._force_inside(depth, side_n, speed_m_s), side_n)
         distance, surface = self._ahead_outside(tip_m, along)
         return Contact(distance, surface, self._force_outside(tip_m, radial))
 
@@ -117,7 +123,7 @@ class Tissue:
         n, centre = self._pad_normal, sc.OPENING_FROM_EYE_CENTRE_M
         return n[0] * tip[0] + n[1] * tip[1] + n[2] * (tip[2] - centre) - PAD_TOP_M
 
-    def _force_inside(self, depth: float, radial: float, speed_m_s: float) -> float:
+    def _force_inside(self, depth: float, side_n: float, speed_m_s: float) -> float:
         force = 0.0
         pressed = depth - VALVE_DEPTH_M
         if not self.valve_open and pressed > 0.0:
@@ -127,7 +133,7 @@ class Tissue:
                 self.punctures += 1
                 force = 0.0
         if self.valve_open:
-            drag = FRICTION_N + FRICTION_N_M * depth + 40.0 * max(radial - BORE_RADIUS_M / 2, 0.0)
+            drag = FRICTION_N + FRICTION_N_M * depth + FRICTION_OF_SIDE * side_n
             force += drag * math.tanh(speed_m_s / SLIDING_M_S) + VISCOUS_NS_M * speed_m_s
         return force + self._force_of_tissue(depth - self._tissue_m)
 

@@ -45,6 +45,7 @@ class TruthSample:
     radial_m: float  # of the tip from the axis
     angle_rad: float  # between needle and axis
     force_n: float  # along the needle; positive pushes back
+    side_n: float  # across it, on the trocar's wall
     distance_m: float  # tip to the first surface along the needle
     surface: int  # see tissue.Surface
     inside: bool
@@ -134,6 +135,7 @@ def _needle(lab: Any) -> dict[str, Any]:
         'radial_m': truth.radial_m,
         'angle_rad': truth.angle_rad,
         'force_n': truth.contact.force_n,
+        'side_n': truth.contact.side_n,
         'distance_m': truth.contact.distance_m,
         'surface': int(truth.contact.surface),
         'inside': truth.inside,

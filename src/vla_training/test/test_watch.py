@@ -19,6 +19,7 @@ class Truth:
     depth_m: float = -0.02
     radial_m: float = 0.0
     force_n: float = 0.0
+    side_n: float = 0.0
     inside: bool = False
     tissue_punctured: bool = False
     commanded_speed_m_s: float = 0.01
@@ -76,7 +77,11 @@ def test_failures_are_named_by_the_truth_and_then_by_the_task_server():
     assert late.result('').reason == 'time-out'
     struck = TruthWatch(0, 25.0)
     feed(struck, 0, 100, force_n=0.9, radial_m=0.0018, depth_m=0.001)
-    reason = struck.result('task server: gate_stop').reason
-    assert reason == 'missed the opening, struck the trocar; task server: gate_stop'
+    assert struck.verdict == 'struck the trocar'
+    levered = TruthWatch(0, 25.0)
+    feed(levered, 0, 100, side_n=0.2, inside=True, depth_m=0.01)
+    result = levered.result('task server: success')
+    assert result.reason == 'levered the trocar' and not result.success
+    assert result.peak_side_n == 0.2 and result.holds is None  # nobody counted them
     still = TruthWatch(0, 25.0).result('the robot never moved')
     assert still.reason == 'the robot never moved' and math.isnan(still.peak_force_n)

@@ -150,7 +150,7 @@ class HeadlessEpisode:
             return 'success' if self._retracted else 'failure'
         if self._goal is not Goal.INSERT:
             return ''
-        good = self._held_ns is not None and not self._judge.spoilt
+        good = self._held_ns is not None and not self._judge.harm
         return 'success' if good else 'failure'
 
     def _announce(self) -> None:

@@ -133,12 +133,15 @@ def _lines(data: dict) -> str:
     for key, what in (
         ('entry_error_mm', 'tip off the axis at the opening, mm'),
         ('depth_error_mm', 'depth error at the end, mm'),
-        ('peak_force_n', 'peak force, N'),
+        ('peak_force_n', 'peak force along the needle, N'),
+        ('peak_side_n', "peak force on the trocar's wall, N"),
         ('duration_s', 'duration of successes, s'),
         ('splice_ratio', 'splice ratio'),
         ('image_age_s', 'image age at the tick, s'),
     ):
-        values = [data[key][q] for q in ('p50', 'p90', 'p95')]
-        if None not in values:
-            rows.append(f'  {what}: p50 {values[0]:.3g}, p90 {values[1]:.3g}, p95 {values[2]:.3g}')
+        values = {name: data[key][name] for name in ('p50', 'p90', 'p95', 'max')}
+        if None not in values.values():
+            text = ', '.join(f'{name} {value:.3g}' for name, value in values.items())
+            few = data[key]['n'] < data['episodes']
+            rows.append(f'  {what}: {text}' + (f' (of {data[key]["n"]})' if few else ''))
     return '\n'.join(rows)

@@ -4,8 +4,8 @@
   vla sim --record N --out DIR --headless   the same format without ROS, faster than real time
 
 Headless episodes are determined by their seed: episode k has the seed S + k and the folder
-DIR/insert_<seed>. Success is judged by the simulator's truth: the tip inside the trocar, within
-0.5 mm of the depth to hold for 1 s, rim and tissue untouched.
+DIR/insert_<seed>. Success is judged by the simulator's truth: the tip inside the trocar, held for
+1 s within 0.5 mm of its depth; trocar, eye and tissue unharmed.
 """
 
 from pathlib import Path

@@ -50,12 +50,13 @@ class EpisodeResult:
     duration_s: float  # from the first motion allowed
     entry_error_m: float  # tip from the axis when it entered the opening
     depth_error_m: float  # from the depth to hold, at the end
-    peak_force_n: float
+    peak_force_n: float  # along the needle
+    peak_side_n: float  # across it, on the trocar's wall
     splice_ratio: float
     jerk_m_s3: float  # root mean square of the tip's
-    holds: int  # ticks at which stale input forbade to act
-    image_age_s: tuple[float, float]  # median and largest at the ticks
-    feature_age_s: tuple[float, float]
+    holds: int | None  # ticks at which stale input forbade to act
+    image_ages_s: tuple[float, ...]  # at the ticks, where there was a picture
+    feature_ages_s: tuple[float, ...]
 
 
 class Episode:
@@ -235,15 +236,13 @@ class Episode:
 
     def _ended(self) -> str:
         """Say why the episode is over, '' while it is not."""
-        if self._judge.punctured:
-            return 'punctured the tissue'
+        if self._judge.harm:
+            return self._judge.harm
         if self._judge.held:
             return 'success'
         if self._path.gate.state is GateState.STOPPED:
             causes = ', '.join(cause.kind for cause in self._path.gate.causes)
-            struck = self._judge.touched
-            missed = f'missed the opening, struck the {struck}; ' if struck else ''
-            return f'{missed}stopped by the gate: {causes}'
+            return f'stopped by the gate: {causes}'
         return ''
 
     def _result(self, reason: str) -> EpisodeResult:
@@ -252,9 +251,9 @@ class Episode:
         return EpisodeResult(
             self._seed, reason == 'success', reason,
             max(self._devices.now_ns - EPOCH_NS - ENABLE_NS, 0) / NS, track.entry_error_m,
-            judge.depth_error_m if entered else math.nan, judge.max_force_n,
+            judge.depth_error_m if entered else math.nan, judge.max_force_n, judge.max_side_n,
             self._path.executor.splice.ratio, track.jerk_m_s3, track.holds,
-            track.ages(track.image_age_s), track.ages(track.feature_age_s),
+            tuple(track.image_ages_s), tuple(track.feature_ages_s),
         )  # fmt: skip
 
 

@@ -53,13 +53,14 @@ class Evaluation:
             'entry_error_mm': _spread([1e3 * result.entry_error_m for result in results]),
             'depth_error_mm': _spread([1e3 * abs(result.depth_error_m) for result in results]),
             'peak_force_n': _spread([result.peak_force_n for result in results]),
+            'peak_side_n': _spread([result.peak_side_n for result in results]),
             'duration_s': _spread([r.duration_s for r in results if r.success]),
             'splice_ratio': _spread([result.splice_ratio for result in results]),
             'jerk_m_s3': _spread([result.jerk_m_s3 for result in results]),
-            'image_age_s': _spread([result.image_age_s[0] for result in results]),
-            'feature_age_s': _spread([result.feature_age_s[0] for result in results]),
-            'holds': sum(result.holds for result in results),
-            'results': [_plain(asdict(result)) for result in results],
+            'image_age_s': _spread([age for result in results for age in result.image_ages_s]),
+            'feature_age_s': _spread([age for result in results for age in result.feature_ages_s]),
+            'holds': _total([result.holds for result in results]),
+            'results': [_plain(result) for result in results],
         }
 
 
@@ -104,16 +105,28 @@ def _run(options: EvaluationOptions, policy: Policy, seed: int) -> EpisodeResult
 
 
 def _spread(values: Sequence[float]) -> dict[str, float | None]:
-    """Median, 90th and 95th percentile of what is known."""
+    """Median, 90th and 95th percentile and largest of what is known, and how many that are."""
     known = [value for value in values if math.isfinite(value)]
-    if not known:
-        return {'p50': None, 'p90': None, 'p95': None}
-    return {f'p{q}': round(float(np.percentile(known, q)), 5) for q in (50, 90, 95)}
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """NaN is no JSON."""
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in values.items()
+    shares = {'p50': 50, 'p90': 90, 'p95': 95, 'max': 100}
+    spread: dict[str, float | None] = {
+        name: round(float(np.percentile(known, share)), 5) if known else None
+        for name, share in shares.items()
     }
+    return spread | {'n': len(known)}
+
+
+def _total(counts: Sequence[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
+
+
+def _plain(result: EpisodeResult) -> dict[str, Any]:
+    """For JSON, which knows no NaN; median and largest of the ages."""
+    plain = {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in asdict(result).items()
+    }
+    for name in ('image_age', 'feature_age'):
+        ages = plain.pop(f'{name}s_s')
+        plain[f'{name}_s'] = [float(np.median(ages)), max(ages)] if ages else [None, None]
+    return plain

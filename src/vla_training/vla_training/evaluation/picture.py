@@ -54,9 +54,9 @@ def draw_evaluation(found: Evaluation, title: str, path: Path) -> None:
     spreads = (
         ('tip off the axis at the opening, mm', [1e3 * r.entry_error_m for r in results]),
         ('depth error at the end, mm', [1e3 * r.depth_error_m for r in results]),
-        ('peak force, N', [r.peak_force_n for r in results]),
+        ('peak force along the needle, N', [r.peak_force_n for r in results]),
         ('duration of successes, s', [r.duration_s for r in results if r.success]),
-        ('image age at the tick, median, s', [r.image_age_s[0] for r in results]),
+        ('image age at the tick, s', [age for r in results for age in r.image_ages_s]),
     )
     for place, (name, values) in zip(axes, spreads):
         known = [value for value in values if np.isfinite(value)]

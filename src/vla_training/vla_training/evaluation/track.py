@@ -20,8 +20,8 @@ class EpisodeTrack:
     def __init__(self) -> None:
         self.entry_error_m = math.nan
         self.holds = 0
-        self.image_age_s: list[float] = []
-        self.feature_age_s: list[float] = []
+        self.image_ages_s: list[float] = []
+        self.feature_ages_s: list[float] = []
         self._tips: list[np.ndarray] = []
 
     def look(self, state: Any, inside: bool) -> None:
@@ -31,15 +31,14 @@ class EpisodeTrack:
             self.entry_error_m = float(state[COLUMNS.radial])
 
     def tick(self, shot: Snapshot, held: bool) -> None:
-        """Take in the ages of a tick's inputs."""
+        """Take in the ages of a tick's inputs that there are."""
         self.holds += held
-        self.image_age_s.append(shot.lineage.image_age_s)
-        self.feature_age_s.append(shot.lineage.feature_age_s)
-
-    def ages(self, values: list[float]) -> tuple[float, float]:
-        """Median and largest of the ages that are known."""
-        known = [value for value in values if math.isfinite(value)]
-        return (float(np.median(known)), max(known)) if known else (math.nan, math.nan)
+        for ages, age_s in (
+            (self.image_ages_s, shot.lineage.image_age_s),
+            (self.feature_ages_s, shot.lineage.feature_age_s),
+        ):
+            if math.isfinite(age_s):
+                ages.append(age_s)
 
     @property
     def jerk_m_s3(self) -> float:

@@ -37,7 +37,7 @@ class TruthWatch:
         judge = self._judge = self._judge or Judge(sample.tissue_depth_m, self._standing_m)
         judge.see(
             sample.inside, sample.tissue_punctured, sample.force_n, sample.depth_m,
-            sample.radial_m, lasted_s,
+            sample.radial_m, sample.side_n, lasted_s,
         )  # fmt: skip
         if sample.inside and math.isnan(self._entry_error_m):
             self._entry_error_m = sample.radial_m
@@ -53,8 +53,8 @@ class TruthWatch:
         judge = self._judge
         if judge is None:
             return ''
-        if judge.punctured:
-            return 'punctured the tissue'
+        if judge.harm:
+            return judge.harm
         if judge.held:
             return 'success'
         return 'time-out' if self._duration_s >= self._limit_s else ''
@@ -67,12 +67,10 @@ class TruthWatch:
         """What became of it. `otherwise`: why it ended when the truth gives no verdict."""
         judge, unknown = self._judge, math.nan
         reason = self.verdict or otherwise
-        if not self.verdict and judge is not None and judge.touched:
-            reason = f'missed the opening, struck the {judge.touched}; {otherwise}'
         entered = judge is not None and math.isfinite(self._entry_error_m)
         return EpisodeResult(
             self._seed, reason == 'success', reason, self._duration_s, self._entry_error_m,
             judge.depth_error_m if judge and entered else unknown,
-            judge.max_force_n if judge else unknown, unknown, unknown, 0,
-            (unknown, unknown), (unknown, unknown),
+            judge.max_force_n if judge else unknown, judge.max_side_n if judge else unknown,
+            unknown, unknown, None, (), (),
         )  # fmt: skip

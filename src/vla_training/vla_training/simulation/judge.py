@@ -14,10 +14,15 @@ from vla_sim.tissue import HUB_RADIUS_M
 TOLERANCE_M = 0.0005
 HOLD_S = 1.0
 STANDING_M = 0.00025
+# Of force on eye and trocar: below the 0.134 N that a surgeon's instrument put on the sclera of a
+# pig's eye on average (doi 10.1109/SENSORS43011.2019.8956820).
+SCLERA_LIMIT_N = 0.12
 
 
 class Judge:
-    """Success: tip inside, held at the hold depth for HOLD_S, rim never touched.
+    """Success: tip inside, held at the hold depth for HOLD_S, trocar and eye unharmed.
+
+    Harmed by more than SCLERA_LIMIT_N, along the needle beside the opening or across it inside.
 
     Held: within TOLERANCE_M, and no further than `standing_m` from the depth at which the time
     began. Who creeps through the tolerance at less than 1 mm/s is within it for HOLD_S as well.
@@ -27,30 +32,30 @@ class Judge:
         self._hold_m = tissue_depth_m - HOLD_ABOVE_TISSUE_M
         self._standing_m = standing_m
         self._held_s = self._began_m = 0.0
-        self.inside = self.rim_contact = self.punctured = False
+        self.inside = self.punctured = False
         self.depth_error_m = 0.0
-        self.max_force_n = 0.0
-        self.touched = ''  # what the needle struck outside the opening: trocar, eye
+        self.max_force_n = self.max_side_n = 0.0
+        self.harm = ''  # what the needle did first: struck the trocar, struck the eye, ...
 
     def look(self, state: Any) -> None:
         """Take in one state (WIDTH,) of the scene."""
         flags = int(state[COLUMNS.flags])
         self.see(
             bool(flags & 1), bool(flags & 4), float(state[COLUMNS.force]),
-            float(state[COLUMNS.depth]), float(state[COLUMNS.radial]), PHYSICS_STEP_S,
+            float(state[COLUMNS.depth]), float(state[COLUMNS.radial]), float(state[COLUMNS.side]),
+            PHYSICS_STEP_S,
         )  # fmt: skip
 
     def see(
         self, inside: bool, punctured: bool, force_n: float, depth_m: float, radial_m: float,
-        lasted_s: float,
+        side_n: float, lasted_s: float,
     ) -> None:  # fmt: skip
-        """Take in the truth of the last `lasted_s`: flags, axial force, tip against the trocar."""
+        """Take in the truth of the last `lasted_s`: flags, forces, tip against the trocar."""
         self.inside = inside
         self.punctured |= punctured
-        if force_n > 0.0 and not inside:
-            self.rim_contact = True
-            self.touched = self.touched or ('trocar' if radial_m < HUB_RADIUS_M else 'eye')
         self.max_force_n = max(self.max_force_n, force_n)
+        self.max_side_n = max(self.max_side_n, side_n)
+        self.harm = self.harm or self._harm(force_n, radial_m, side_n)
         self.depth_error_m = depth_m - self._hold_m
         if abs(depth_m - self._began_m) > self._standing_m:
             self._began_m, self._held_s = depth_m, 0.0
@@ -62,22 +67,26 @@ class Judge:
         """The tip has been where it should be for HOLD_S."""
         return self._held_s >= HOLD_S - PHYSICS_STEP_S / 2
 
-    @property
-    def spoilt(self) -> bool:
-        """The rim was touched, or the tissue punctured."""
-        return self.rim_contact or self.punctured
+    def _harm(self, force_n: float, radial_m: float, side_n: float) -> str:
+        if self.punctured:
+            return 'punctured the tissue'
+        if side_n > SCLERA_LIMIT_N:
+            return 'levered the trocar'
+        if force_n > SCLERA_LIMIT_N and not self.inside:
+            return f'struck the {"trocar" if radial_m < HUB_RADIUS_M else "eye"}'
+        return ''
 
     @property
     def outcome(self) -> str:
         """'success' or 'failure'."""
-        return 'success' if self.held and not self.spoilt else 'failure'
+        return 'success' if self.held and not self.harm else 'failure'
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for the episode's info."""
         return {
             'held': self.held,
-            'rim_contact': self.rim_contact,
-            'tissue_punctured': self.punctured,
+            'harm': self.harm,
             'depth_error_m': round(self.depth_error_m, 6),
             'max_force_n': round(self.max_force_n, 4),
+            'max_side_n': round(self.max_side_n, 4),
         }
