@@ -119,5 +119,12 @@ def test_the_number_of_processes_changes_nothing(tmp_path, nano):
     np.testing.assert_array_equal(contents[0].inputs.window, contents[1].inputs.window)
 
 
+def test_scenes_of_an_evaluation_are_not_learned_from(nano, tmp_path):
+    for seeds in (range(990, 1001), range(99_999, 100_001), range(1_000, 1_001)):
+        with pytest.raises(VlaError, match='for evaluation and never learned from'):
+            collect(nano, tmp_path / 'out', seeds, DaggerOptions(), 1, lambda one: None, FORWARD)
+    assert not (tmp_path / 'out').exists()
+
+
 def test_names_sort_as_seeds_do():
     assert collecting._name(42) < collecting._name(300_000)

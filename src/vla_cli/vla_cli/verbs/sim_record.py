@@ -79,7 +79,9 @@ def _check(args) -> None:
 def _headless(args) -> int:
     from vla_cli import workspace
     from vla_cli.examples.run import Batch, check, generate, progress, summary
+    from vla_training.simulation.seeds import keep_apart
 
+    keep_apart(range(args.seed, args.seed + args.record), 'vla sim --record')
     options = EpisodeOptions(
         args.seed, args.task or 'insert', bool(args.noise), args.width, args.height,
         args.camera_rate, args.seconds, args.eye, args.linger or 0.0,

@@ -22,6 +22,7 @@ from vla_training.evaluation.evaluate import run_one
 from vla_training.evaluation.options import Delays, EvaluationOptions
 from vla_training.evaluation.policies import CheckpointPolicy, Policy
 from vla_training.evaluation.workers import work_through
+from vla_training.simulation.seeds import keep_apart
 
 _SHARES = ('teacher_share', 'hampered_share', 'moving_share', 'nominal_share', 'wide_share')
 
@@ -79,8 +80,9 @@ def collect(
 ) -> int:  # fmt: skip
     """Write the corrections of the seeds that `folder` lacks; return how many there were already.
 
-    VlaError where the folder holds another encoder's, or another demonstrator's answers.
+    VlaError for seeds of an evaluation, where the folder holds another encoder's, or another demonstrator's answers.
     """
+    keep_apart(seeds, 'vla dagger')
     corrections.claim(folder, checkpoint, asdict(BESIDE_A_LEARNER))
     missing = [seed for seed in seeds if not corrections.is_written(folder, _name(seed))]
     make = make or functools.partial(CheckpointPolicy, checkpoint)
