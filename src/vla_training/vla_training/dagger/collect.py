@@ -80,7 +80,8 @@ def collect(
 ) -> int:  # fmt: skip
     """Write the corrections of the seeds that `folder` lacks; return how many there were already.
 
-    VlaError for seeds of an evaluation, where the folder holds another encoder's, or another demonstrator's answers.
+    VlaError for seeds of an evaluation, and where the folder holds another encoder's, or another
+    demonstrator's answers.
     """
     keep_apart(seeds, 'vla dagger')
     corrections.claim(folder, checkpoint, asdict(BESIDE_A_LEARNER))
