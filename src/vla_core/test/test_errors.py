@@ -1,5 +1,7 @@
 """Errors say file, key, value and what is allowed."""
 
+import pickle
+
 import pytest
 
 from vla_core.errors import closest, ConfigError, did_you_mean, VlaError, WireFormatError
@@ -29,6 +31,15 @@ def test_wire_error_carries_a_kind_to_count_by():
     error = WireFormatError('bad_length', 'datagram of 3 bytes')
     assert error.kind == 'bad_length'
     assert 'bad_length' in str(error)
+
+
+def test_errors_come_whole_from_another_process():
+    config = ConfigError('a.yaml', 'rate_hz', -1, 'expected a number above 0')
+    wire = WireFormatError('bad_length', 'datagram of 3 bytes')
+    for error in (VlaError('do this'), config, wire):
+        again = pickle.loads(pickle.dumps(error))
+        assert type(again) is type(error) and str(again) == str(error)
+        assert vars(again) == vars(error)
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,15 @@ Deliberately does no logging and knows no exit codes.
 from collections.abc import Iterable
 import difflib
 from os import PathLike
+from typing import Any
 
 
 class VlaError(Exception):
     """Anything a person can put right; its text says what to do."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel between processes by text and attributes: subclasses are made of other things."""
+        return _arrived, (type(self), self.args, self.__dict__)
 
 
 class ConfigError(VlaError):
@@ -72,6 +77,12 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Return '; did you mean X?' to append to a message, or '' if nothing is near."""
     near = closest(word, choices)
     return f'; did you mean {near}?' if near is not None else ''
+
+
+def _arrived(kind: type[VlaError], args: tuple[Any, ...], state: dict[str, Any]) -> VlaError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 def _plain(word: str) -> str:
