@@ -5,9 +5,15 @@ makes its own once. Deliberately knows no episode.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import as_completed, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 import functools
 import multiprocessing
+import signal
 from typing import Any, TypeVar
+
+from vla_core.errors import VlaError
 
 Item = TypeVar('Item')
 Tool = TypeVar('Tool')
@@ -22,15 +28,40 @@ def work_through(
 ) -> Iterator[Result]:  # fmt: skip
     """Yield `work(make(), item)` of each item, in any order; a process calls `make` once.
 
-    Both must be picklable when `jobs` is more than 1; workers compute with one thread each.
+    Both must be picklable when `jobs` is more than 1; workers compute with one thread each. The
+    first error of a worker ends the others and is raised; VlaError when one was killed.
     """
     if jobs <= 1 or not items:
         tool = make()
         yield from (work(tool, item) for item in items)
         return
-    context = multiprocessing.get_context('spawn')
-    with context.Pool(min(jobs, len(items)), _start, (make, work)) as pool:
-        yield from pool.imap_unordered(_work, items)
+    context, others = multiprocessing.get_context('spawn'), multiprocessing.active_children()
+    with ProcessPoolExecutor(min(jobs, len(items)), context, _start, (make, work)) as pool:
+        try:
+            with _interrupts_later():
+                futures = [pool.submit(_work, item) for item in items]
+                pool.submit(int)  # the pool watches a process from the submission after it on
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool as error:
+            raise VlaError(
+                'a worker process was killed, by lack of memory for the most part: try again '
+                'with fewer jobs'
+            ) from error
+        except BaseException:  # nobody waits for what the others are at
+            for process in set(multiprocessing.active_children()).difference(others):
+                process.terminate()
+            raise
+
+
+@contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Hold Ctrl-C back. Processes begun meanwhile never see it: who began them ends them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start(make: Callable[[], Any], work: Callable[[Any, Any], Any]) -> None:
@@ -38,7 +69,8 @@ def _start(make: Callable[[], Any], work: Callable[[Any, Any], Any]) -> None:
     import torch
 
     torch.set_num_threads(1)
-    _work_with = functools.partial(work, make())
+    tool = functools.cache(make)  # made for the first item: what goes wrong is that one's error
+    _work_with = lambda item: work(tool(), item)
 
 
 def _work(item: Any) -> Any:
