@@ -52,6 +52,16 @@ def test_what_was_written_comes_back(folder, nano):
     assert batch.mask.all()
 
 
+def test_where_corrections_cannot_lie_is_said(folder, nano, tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(VlaError, match='cannot be written there.*choose another folder'):
+        corrections.claim(tmp_path / 'file' / 'x', nano, {})
+    for text, problem in (('{', 'cannot be read'), ('[]', 'another encoder')):
+        (folder / 'corrections.json').write_text(text)
+        with pytest.raises(VlaError, match=problem):
+            corrections.claim(folder, nano, {})
+
+
 def test_an_absent_sensor_is_masked_as_a_whole(folder, nano):
     data = CorrectionDataset(correction_files([folder], nano), VIEWS, 2, sensor=False)
     inputs = data.batch(np.array([1]), np.random.default_rng(0)).inputs

@@ -3,15 +3,17 @@
 from dataclasses import replace
 import functools
 import json
+import math
 from pathlib import Path
+import shutil
 
 import av
 import numpy as np
 import pytest
 
 from vla_core.errors import VlaError
+from vla_policy import manifest
 from vla_policy.errors import CheckpointError
-from vla_policy.normalization import save_normalization, Statistics
 from vla_sim import gl
 from vla_training.evaluation.evaluate import evaluate, Evaluation, run_one, wilson
 from vla_training.evaluation.options import Delays, EvaluationOptions, Loss
@@ -84,8 +86,26 @@ def test_features_are_reused_for_as_many_ticks_as_told():
     assert Delays(0.1, 5.0, vl_reuse=1).pass_period_s == pytest.approx(0.2)
     reused = run_one(1000, SCRIPTED(), EvaluationOptions(eight, limit_s=3.0))
     assert 0.7 < max(reused.feature_ages_s) < 0.9
-    with pytest.raises(ValueError, match='negative'):
-        Delays(vl_reuse=-1)
+
+
+@pytest.mark.parametrize(
+    ('kind', 'name', 'values'),
+    [
+        (Delays, 'vlm_delay_s', (-1.0, math.inf, math.nan)),
+        (Delays, 'vlm_hz', (0.0, 1e-300, math.inf, math.nan)),
+        (Delays, 'expert_s', (-1.0, math.inf)),
+        (Delays, 'vl_reuse', (-1, 10**30)),
+        (EvaluationOptions, 'camera_jitter', (-1.0, 1e300, math.inf, math.nan)),
+        (EvaluationOptions, 'limit_s', (0.0, math.inf, math.nan)),
+        (EvaluationOptions, 'standing_m', (0.0, math.nan)),
+        (EvaluationOptions, 'hold_age_s', (0.0, math.nan)),
+        (Loss, 'sensor', (-0.1, 1.0, math.nan)),
+    ],
+)
+def test_a_number_that_no_time_or_chance_can_be_is_refused_by_its_name(kind, name, values):
+    for value in values:
+        with pytest.raises(ValueError, match=name):
+            kind(**{name: value})
 
 
 def test_a_longer_hold_age_lets_old_features_act_and_overlapping_passes_keep_the_rate():
@@ -213,19 +233,37 @@ def test_one_evaluation_is_drawn_even_where_nothing_came_to_an_end(scripted, tmp
         assert (tmp_path / f'{number}.png').stat().st_size > 10_000
 
 
-def test_the_mean_action_is_that_of_the_checkpoint(tmp_path):
-    mean = np.arange(6) * 1e-3
-    save_normalization(
-        tmp_path / 'normalization.json', {'action': Statistics('mean_std', mean, np.ones(6))}
-    )
-    chunk = mean_action(tmp_path, 8)
+def with_actions(nano, folder, **entry):
+    """A copy of a checkpoint whose actions are normalised so."""
+    shutil.copytree(nano, folder)
+    path = folder / 'normalization.json'
+    path.write_text(json.dumps(json.loads(path.read_text()) | {'action': entry}))
+    manifest.write(folder)
+    return folder
+
+
+def test_the_mean_action_is_that_of_the_checkpoint(nano, tmp_path):
+    mean, ones = [0.001 * k for k in range(6)], [1.0] * 6
+    folder = with_actions(nano, tmp_path / 'a', method='mean_std', mean=mean, std=ones)
+    chunk = mean_action(folder, 8)
     assert chunk.shape == (8, 6)
     np.testing.assert_allclose(chunk, np.tile(mean, (8, 1)))
-    save_normalization(
-        tmp_path / 'normalization.json', {'action': Statistics('min_max', mean - 1, mean)}
-    )
+    bounds = with_actions(nano, tmp_path / 'b', method='min_max', min=mean, max=ones)
     with pytest.raises(CheckpointError, match='not normalised by their mean'):
-        mean_action(tmp_path, 8)
+        mean_action(bounds, 8)
+
+
+@pytest.mark.parametrize('text', ['', '{', '{}', None])
+def test_a_mean_action_of_a_damaged_checkpoint_is_refused(nano, tmp_path, text):
+    folder = tmp_path / 'damaged'
+    shutil.copytree(nano, folder)
+    path = folder / 'normalization.json'
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(CheckpointError, match='missing' if text is None else 'bytes'):
+        mean_action(folder, 8)
+    manifest.write(folder)  # as if it had been made so
+    with pytest.raises(CheckpointError, match='cannot be read|expected the keys'):
+        mean_action(folder, 8)
 
 
 def test_a_film_shows_the_episode_at_five_pictures_a_second(tmp_path):

@@ -40,14 +40,19 @@ class Correction:
 
 
 def claim(folder: Path, checkpoint: Path, demonstrator: Mapping[str, object]) -> None:
-    """Note whose features and answers the folder holds; VlaError where it holds others'.
+    """Note whose features and answers the folder holds; VlaError where it holds others', or
+    cannot be.
 
     demonstrator: his settings, as JSON takes them.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     note, path = _note_of(checkpoint), folder / _NOTE
-    if not path.exists():
-        path.write_text(json.dumps({**note, _WHO: demonstrator}, indent=1) + '\n')
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.write_text(json.dumps({**note, _WHO: demonstrator}, indent=1) + '\n')
+    except OSError as error:
+        reason = f'{error.strerror}: choose another folder'
+        raise VlaError(f'{folder}: corrections cannot be written there ({reason})') from error
     if _check(folder, note).get(_WHO) != demonstrator:
         raise VlaError(
             f'{folder} holds the answers of a demonstrator with other settings: collect into '
@@ -159,8 +164,12 @@ def _note_of(checkpoint: Path) -> dict[str, object]:
 
 def _check(folder: Path, note: dict[str, object]) -> dict[str, object]:
     """What the folder notes; VlaError where it is another encoder's."""
-    there = json.loads((folder / _NOTE).read_text())
-    if {name: there.get(name) for name in note} != note:
+    try:
+        there = json.loads((folder / _NOTE).read_text())
+    except (OSError, ValueError) as error:
+        advice = 'corrections go into another folder'
+        raise VlaError(f'{folder / _NOTE} cannot be read ({error}): {advice}') from error
+    if not isinstance(there, dict) or {name: there.get(name) for name in note} != note:
         raise VlaError(
             f'{folder} holds features of another encoder: make corrections with this checkpoint '
             '(vla dagger), into another folder'

@@ -4,6 +4,7 @@ Read from the command line by `vla eval` and written into its result. Deliberate
 """
 
 from dataclasses import dataclass
+import math
 from typing import Literal
 
 from vla_core.execution.executor import POLICIES
@@ -20,6 +21,14 @@ Executor = Literal['latest', 'ensemble', 'rtc']
 STREAMS = ('sensor', 'images', 'features', 'robot', 'chunks')
 IMAGES: tuple[Images, ...] = ('normal', 'black', 'frozen')
 SENSORS: tuple[Sensor, ...] = ('normal', 'absent')
+LONGEST_S = 3600.0  # of a delay or between passes: longer than any episode
+MOST_JITTER = 100.0  # the cameras are off by 15 cm and 30 degrees, and see nothing of the eye
+
+
+def _check(name: str, value: float, low: float, high: float) -> None:
+    """ValueError naming the option unless `value` is within the bounds; NaN is not."""
+    if not low <= value <= high:
+        raise ValueError(f'{name} {value}: expected a number from {low:.4g} to {high:.4g}')
 
 
 @dataclass(frozen=True)
@@ -33,10 +42,10 @@ class Delays:
     vl_reuse: int = 0  # ticks of 0.1 s that features serve at least; 0: as the rate says
 
     def __post_init__(self) -> None:
-        if not (self.vlm_delay_s >= 0 and self.vlm_hz > 0 and self.expert_s >= 0):
-            raise ValueError('delays must not be negative and the rate must be positive')
-        if self.vl_reuse < 0:
-            raise ValueError('vl_reuse must not be negative')
+        for name in ('vlm_delay_s', 'expert_s'):
+            _check(name, getattr(self, name), 0.0, LONGEST_S)
+        _check('vlm_hz', self.vlm_hz, 1.0 / LONGEST_S, 1e9)
+        _check('vl_reuse', self.vl_reuse, 0, LONGEST_S * NS / REUSE_TICK_NS)
 
     @property
     def pass_period_s(self) -> float:
@@ -85,9 +94,8 @@ class EvaluationOptions:
             raise ValueError(f'executor {self.executor!r}: expected {", ".join(POLICIES)}')
         if self.images not in IMAGES or self.sensor not in SENSORS:
             raise ValueError(f'images {self.images!r}, sensor {self.sensor!r} are not known')
-        if self.hold_age_s is not None and self.hold_age_s <= 0:
-            raise ValueError('hold_age_s must be positive')
-        if self.standing_m <= 0:
-            raise ValueError('standing_m must be positive')
-        if self.camera_jitter < 0 or self.limit_s <= 0:
-            raise ValueError('camera_jitter must not be negative, limit_s must be positive')
+        for name in ('hold_age_s', 'standing_m', 'limit_s'):
+            value = getattr(self, name)
+            if value is not None and not 0.0 < value < math.inf:
+                raise ValueError(f'{name} {value}: expected a number above 0')
+        _check('camera_jitter', self.camera_jitter, 0.0, MOST_JITTER)

@@ -4,7 +4,6 @@ Called by `episode` once a tick. Deliberately knows no time: the episode decides
 to see and when.
 """
 
-import json
 from pathlib import Path
 from typing import Protocol
 
@@ -15,9 +14,12 @@ from vla_core.contract import Contract, load_contract
 from vla_core.execution.continuation import Prefix
 from vla_core.model_input import ModelInput
 from vla_inference.engine.jpeg import decode_jpeg
+from vla_policy import manifest
 from vla_policy.checkpoint import load_expert, load_vlm, read_manifest
 from vla_policy.checkpoint_format import NORMALIZATION
 from vla_policy.errors import CheckpointError
+from vla_policy.expert.expert import ActionExpert
+from vla_policy.normalization import load_normalization
 from vla_sim.scripted import ScriptedExpert
 from vla_sim.scripted_values import Goal, Sight
 
@@ -136,10 +138,13 @@ class ConstantPolicy(_Blind):
 def mean_action(folder: Path, steps: int) -> Array:
     """Return the mean action (steps, 6) of the demonstrations a checkpoint was trained on.
 
-    CheckpointError when its normalisation does not tell it.
+    CheckpointError when its normalisation is damaged or does not tell it.
     """
-    action = json.loads((folder / NORMALIZATION).read_text())['action']
-    if 'mean' not in action:
+    info = read_manifest(folder)
+    manifest.check_files(folder, info.files, (NORMALIZATION,))
+    widths = ActionExpert.statistics_widths(info.policy.expert)
+    action = load_normalization(folder / NORMALIZATION, widths)['action']
+    if action.method != 'mean_std':
         problem = 'its actions are not normalised by their mean'
         raise CheckpointError(folder, problem, 'use one made by vla train')
-    return np.tile(np.asarray(action['mean'], np.float64), (steps, 1))
+    return np.tile(action.first, (steps, 1))
