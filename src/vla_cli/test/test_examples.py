@@ -247,7 +247,7 @@ def test_insertion_succeeds_after_a_second_at_depth_without_the_rim(first, outco
         (['--record', '1', '--out', 'x', '--task', 'still'], '--headless only'),
         (['--record', '1', '--out', 'x', '--headless', '--width', '3'], '--width 3'),
         (['--record', '1', '--out', 'x', '--headless', '--hight', '3'], '--height'),
-        (['--record', '1', '--out', 'x', '--headless', '--jobs', '0'], '--jobs 0'),
+        (['--record', '1', '--out', 'x', '--headless', '--jobs', '0'], 'from 1 to 256'),
         (['--record', '2', '--out', 'x', '--headless', '--seed', '999'], 'for evaluation'),
         (['--record', '1', '--out', '/proc/x/y', '--headless'], '/proc/x/y'),
         (['--record', '1', '--out', 'x', '--headless', '--contract', 'no'], 'no'),

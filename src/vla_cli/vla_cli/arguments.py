@@ -64,6 +64,13 @@ def port(text: str) -> int:
     return int(text)
 
 
+def processes(text: str) -> int:
+    """Return a number of processes, for argparse's `type`."""
+    if not text.isdecimal() or not 1 <= int(text) <= 256:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number of processes from 1 to 256')
+    return int(text)
+
+
 def say(text: str = '') -> None:
     """Write one line to the terminal at once."""
     sys.stdout.write(text + '\n')
