@@ -202,6 +202,9 @@ def test_interrupt_cancels_the_goal(server):
 
     with OperatorLink() as link:
         assert link.execute('insert', 0.0, interrupt).outcome == 'CANCELED'
+        assert link.interrupted
+        server.finish.set()
+        assert link.execute('insert', 0.0).success and not link.interrupted
 
 
 def test_task_server_that_goes_away_is_said(monkeypatch):

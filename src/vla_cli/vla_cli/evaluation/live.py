@@ -1,12 +1,15 @@
 """Episodes of an evaluation through the real graph: simulator, drivers, model nodes, gate, robot.
 
 Called by `vla eval --live`. Every seed has a stack of its own, started and ended here; an operator
-recovers, enables and gives the task, the simulator's truth judges. Deliberately without injected
-delays or losses: this measures what the machine does.
+recovers, enables and gives the task, the simulator's truth judges. An episode ends with that
+verdict, or AFTER_S after the task server is content: its criterion reads the sensor, and it
+disables the robot. Any other end is a failure. Deliberately without injected delays or losses:
+this measures what the machine does.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 import threading
 import time
 
@@ -34,7 +37,7 @@ def evaluate_live(
 ) -> Evaluation:
     """Run one episode a seed, one after another. `arguments`: who acts, for `vla up`.
 
-    VlaError when a stack does not come up.
+    VlaError when a stack does not come up; KeyboardInterrupt once Ctrl-C has cancelled the task.
     """
     results = []
     for seed in seeds:
@@ -58,24 +61,38 @@ def _run_one(
             operator.until(operator.enable, READY_S)
             watch = TruthWatch(seed, options.limit_s, options.standing_m)
             with _watching(watch, truth):
-                return watch.result(_insert(link, stack, watch, options.limit_s))
+                return _insert(link, stack, watch, options.limit_s)
 
 
-def _insert(link, stack: BackgroundStack, watch: TruthWatch, limit_s: float) -> str:
-    """Carry out the task until the truth has a verdict; returns what the task server said."""
-    last_s = time.monotonic() + limit_s + LATE_S
+def _insert(link, stack: BackgroundStack, watch: TruthWatch, limit_s: float) -> EpisodeResult:
+    """Carry out the task until the truth has a verdict.
+
+    Success counts only if the task was given up for it or the task server was content, too: a
+    robot that was stopped stands still at its depth as well.
+    """
+    last_s, judged = time.monotonic() + limit_s + LATE_S, False
 
     def over() -> bool:
-        return bool(watch.verdict) or not stack.running() or time.monotonic() > last_s
+        nonlocal judged
+        judged = bool(watch.verdict)
+        return judged or not stack.running() or time.monotonic() > last_s
 
     try:
-        end = link.execute(INSTRUCTION, limit_s + 2 * LATE_S, stop=over)
+        outcome = link.execute(INSTRUCTION, limit_s + 2 * LATE_S, stop=over).outcome
+        reason = f'task server: {outcome.lower()}'
     except VlaError as error:
-        return f'the task was not carried out: {error}'
-    link.spin(AFTER_S, lambda: bool(watch.verdict))
-    if end.outcome == 'CANCELED':
-        return 'time-out' if watch.began else 'the robot never moved'
-    return f'task server: {end.outcome.lower()}'
+        outcome, reason = '', f'the task was not carried out: {error}'
+    if link.interrupted:
+        raise KeyboardInterrupt
+    if outcome == 'SUCCESS':
+        link.spin(AFTER_S, lambda: bool(watch.verdict))
+        judged = True
+    if outcome in ('CANCELED', '') and time.monotonic() > last_s:  # '': nobody answered a cancel
+        reason = 'time-out' if watch.began else 'the robot never moved'
+    result = watch.result(reason)
+    if result.success and not judged:
+        return replace(result, success=False, reason=reason)
+    return result
 
 
 @contextmanager

@@ -69,9 +69,15 @@ class Operator:
                 self._link.spin(RETRY_S)
 
     def task(self, instruction: str):
-        """Reset what a busy machine stopped, enable, carry out; returns how it ended."""
+        """Reset what a busy machine stopped, enable, carry out; returns how it ended.
+
+        KeyboardInterrupt once Ctrl-C has cancelled it.
+        """
         self.until(self.enable, READY_S)
-        return self._link.execute(instruction, 0.0, stop=lambda: not self._stack.running())
+        end = self._link.execute(instruction, 0.0, stop=lambda: not self._stack.running())
+        if self._link.interrupted:
+            raise KeyboardInterrupt
+        return end
 
     def retract(self, instruction: str) -> None:
         """Take the needle out; VlaError when it stays in."""

@@ -61,6 +61,7 @@ class OperatorLink:
             CommandStatus, 'robot/command_status', self._on_command, qos.STATUS
         )
         self._actions: ActionClient | None = None
+        self.interrupted = False  # Ctrl-C ended the newest goal
 
     def __enter__(self) -> 'OperatorLink':
         return self
@@ -113,7 +114,11 @@ class OperatorLink:
         tell: Callable[[ProgressRecord], None] = lambda record: None,
         stop: Callable[[], bool] = lambda: False,
     ) -> GoalEnd:
-        """Run a goal to its end; `stop` turning true, or Ctrl-C, cancels it."""
+        """Run a goal to its end; `stop` turning true, or Ctrl-C, cancels it.
+
+        `interrupted` tells afterwards, and after an error, whether it was Ctrl-C.
+        """
+        self.interrupted = False
         if self._actions is None:
             self._actions = ActionClient(self._node, ExecuteTask, 'execute_task')
         ready = self._actions.server_is_ready
@@ -123,8 +128,8 @@ class OperatorLink:
             ExecuteTask.Goal(instruction=instruction, timeout_s=timeout_s),
             feedback_callback=lambda message: tell(progress_record(message.feedback)),
         )
-        interrupted = self._interrupted(sent.done, ANSWER_S)
-        if interrupted:
+        self.interrupted = self._interrupted(sent.done, ANSWER_S)
+        if self.interrupted:
             self._wait(sent.done, ANSWER_S)
         if not sent.done():
             raise VlaError(f'execute_task: no answer within {ANSWER_S:g} s')
@@ -132,8 +137,9 @@ class OperatorLink:
         if not handle.accepted:
             raise VlaError('execute_task: rejected, as task_node is not active')
         result = handle.get_result_async()
-        if not interrupted:
-            self._interrupted(result.done, math.inf, lambda: stop() or self._gone())
+        if not self.interrupted:
+            ended = lambda: stop() or self._gone()
+            self.interrupted = self._interrupted(result.done, math.inf, ended)
         if not result.done():
             handle.cancel_goal_async()
             if not self._wait(result.done, CANCEL_S, stop):

@@ -3,8 +3,8 @@
 Simulated time, deterministic: the same seeds and options give the same result. Pictures, sensor,
 robot, safety gate and chunk executor are those of the live system; the vision-language model's
 delay and rate are what you say. `--live` runs the real graph instead. Success: the tip through the
-trocar, the gate never stopping the robot, then within 0.5 mm of the depth to hold for 1 s, straying
-no further than 0.25 mm (--standing-mm), the tissue not punctured.
+trocar, the gate never stopping the robot, then within 0.5 mm of the depth to hold for 1 s, not
+straying further than 0.25 mm (--standing-mm), the tissue not punctured.
 """
 
 import json
