@@ -8,10 +8,15 @@ import pytest
 from vla_cli import workspace
 from vla_cli.arguments import Parser
 from vla_cli.evaluation.arguments import add_arguments, live_arguments, read_options, seed_range
+from vla_cli.evaluation.outputs import check_outputs, write_json
 from vla_cli.main import main
 from vla_core.errors import VlaError
+from vla_training.evaluation import evaluate as evaluation
 
-CONTRACT = Path(__file__).resolve().parents[3] / 'launch/config/contract/insertion.yaml'
+LAUNCH = Path(__file__).resolve().parents[3] / 'launch'
+CONTRACT = LAUNCH / 'config/contract/insertion.yaml'
+NANO = LAUNCH / 'checkpoints/nano'
+SHORT = ('--limit', '0.3', '--seeds')
 
 
 def parsed(*argv):
@@ -42,6 +47,30 @@ def refused(capsys, *argv):
         (('--policy', 'hold', '--camera-jitter', 'nan'), 'camera_jitter nan: expected'),
         (('--policy', 'hold', '--seeds', '9-3'), 'expected a range'),
         (('--policy', 'hold', '--json', '/nowhere/x.json'), 'does not exist'),
+        (('--policy', 'hold', '--json', '/proc/x.json'), '/proc/x.json: cannot be written'),
+        (('--policy', 'hold', '--json', '/tmp'), '--json /tmp: is a folder'),
+        (('--policy', 'hold', '--json', ''), 'is a folder'),
+        (('--policy', 'hold', '--plot', 'x.xyz'), 'ends in .png, .pdf, .svg'),
+        (('--policy', 'hold', '--video', 'v.txt'), 'ends in .mp4'),
+        (('--policy', 'hold', '--video', '/proc/v.mp4'), '/proc/v.mp4: cannot be written'),
+        (('--policy', 'hold', '--video', 'v.mp4', '--jobs', '2'), 'leave out --jobs'),
+        (('--policy', 'scripted', '--video', 'v.mp4', '--live'), 'leave out --live'),
+        (('--policy', 'hold', '--video', 'v.mp4', '--sweep', 'task=still'), 'leave out --sweep'),
+        (('--policy', 'hold', '--video', 'v.mp4', '--json', 'x.json'), 'leave out --json'),
+        (('--policy', 'hold', '--video', 'v.mp4', '--plot', 'x.png'), 'leave out --plot'),
+        (('--checkpoint', 'a', '--sweep', 'checkpoint=b'), 'leave out --checkpoint'),
+        (('--policy', 'hold', '--task', 'moving', '--sweep', 'task=still'), 'leave out --task'),
+        (
+            ('--policy', 'hold', '--loss', 'sensor=0.1', '--sweep', 'sensor-loss=0,1'),
+            'leave out --loss sensor=0.1',
+        ),
+        (('--policy', 'hold', '--sweep', 'x=1'), '--sweep x: expected one of'),
+        (
+            ('--policy', 'hold', '--loss', 'sensor=0.5', '--loss', 'sensor=0.1'),
+            'sensor has a number already',
+        ),
+        (('--policy', 'hold', '--jobs', '0'), 'from 1 to 256'),
+        (('--policy', 'hold', '--jobs', '-3'), 'from 1 to 256'),
         (('--policy', 'hold', '--sweep', 'task=still,jumping'), 'jumping'),
         (('--policy', 'hold', '--live'), 'headless episodes'),
         (('--policy', 'scripted', '--live', '--vlm-delay-ms', '0'), 'cannot be injected'),
@@ -88,3 +117,70 @@ def test_a_result_is_told_and_written(capsys, monkeypatch, tmp_path):
     data = json.loads(path.read_text())
     assert data['policy'] == 'hold' and data['seeds'] == [1000, 1001] and data['episodes'] == 2
     assert (tmp_path / 'spread.png').stat().st_size > 10_000
+
+
+def test_a_result_says_who_was_measured_by_which_code(monkeypatch, tmp_path):
+    monkeypatch.setattr(workspace, 'default_contract', lambda: CONTRACT)
+    path = tmp_path / 'result.json'
+    who = ('--policy', 'mean', '--checkpoint', str(NANO), '--json', str(path), *SHORT, '1000')
+    told = json.loads((NANO / 'manifest.json').read_text())['checkpoint_hash']
+    for more in ((), ('--sweep', 'vlm-delay-ms=0,381')):
+        assert main(['eval', *who, *more]) == 0
+        data = json.loads(path.read_text())
+        assert data['policy'] == 'mean' and data['checkpoint'] == str(NANO)
+        assert data['checkpoint_hash'] == told and data['version'].startswith('0.1.0')
+        assert data['seeds'] == [1000, 1000] and data['wall_s'] > 0
+        assert data['live'] is data['partial'] is False
+    assert [row['checkpoint_hash'] for row in data['values'].values()] == [told, told]
+
+
+def test_outputs_are_tried_without_a_trace(tmp_path):
+    there, new = tmp_path / 'there.json', tmp_path / 'new.png'
+    there.write_text('kept')
+    check_outputs(parsed('--json', str(there), '--plot', str(new)))
+    assert there.read_text() == 'kept' and not new.exists()
+    with pytest.raises(VlaError, match='--json .* cannot be written'):
+        write_json(tmp_path / 'gone' / 'x.json', {})
+
+
+@pytest.mark.parametrize(
+    ('error', 'code'), [(KeyboardInterrupt(), 130), (VlaError('a worker was killed'), 1)]
+)
+def test_what_was_finished_before_the_end_is_told_and_written(
+    capsys, monkeypatch, tmp_path, error, code
+):
+    monkeypatch.setattr(workspace, 'default_contract', lambda: CONTRACT)
+    whole, calls = evaluation.evaluate, []
+
+    def ended(maker, seeds, options, jobs, progress):
+        calls.append(seeds)
+        if len(calls) == 2:
+            return whole(maker, seeds, options, jobs, progress)
+        whole(maker, seeds[:1], options, jobs, progress)
+        raise error
+
+    monkeypatch.setattr(evaluation, 'evaluate', ended)
+    path = tmp_path / 'result.json'
+    argv = ['eval', '--policy', 'hold', '--json', str(path), *SHORT, '1000-1001']
+    assert main(argv) == code
+    assert 'ended early, 1 of 2 episodes' in capsys.readouterr().out
+    data = json.loads(path.read_text())
+    assert data['partial'] is True and data['episodes'] == 1
+    assert main([*argv, '--sweep', 'vlm-delay-ms=0,381,800']) == code
+    assert 'ended early, at vlm-delay-ms 381' in capsys.readouterr().out
+    data = json.loads(path.read_text())
+    assert data['partial'] is True
+    rows = {value: (row['episodes'], row['partial']) for value, row in data['values'].items()}
+    assert rows == {'0': (2, False), '381': (1, True)}
+
+
+def test_nothing_finished_is_nothing_written(monkeypatch, tmp_path):
+    monkeypatch.setattr(workspace, 'default_contract', lambda: CONTRACT)
+
+    def ended(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluation, 'evaluate', ended)
+    path = tmp_path / 'result.json'
+    assert main(['eval', '--policy', 'hold', '--json', str(path), *SHORT, '1000']) == 130
+    assert not path.exists()

@@ -271,7 +271,7 @@ def test_a_film_shows_the_episode_at_five_pictures_a_second(tmp_path):
         gl.require()
     except gl.GraphicsError as error:
         pytest.skip(str(error))
-    path = tmp_path / 'film.mp4'
+    path = tmp_path / 'film {1}.mp4'
     film(1000, HOLD(), EvaluationOptions(limit_s=1.0), path)
     with av.open(str(path)) as container:
         frames = [frame.to_ndarray(format='rgb24') for frame in container.decode(video=0)]

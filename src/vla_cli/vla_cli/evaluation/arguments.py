@@ -1,14 +1,16 @@
 """What `vla eval` is told: its options, and what they mean for headless and live episodes.
 
-Used by the verb. Every wrong combination is one VlaError before anything is started. Deliberately
-evaluates nothing, and imports torch only where a policy is asked for.
+Used by the verb. What is wrong is one VlaError before anything is started; `checks` looks at what
+does not go together. Deliberately evaluates nothing, and imports torch only where a policy is
+asked for.
 """
 
+from collections.abc import Sequence
 import functools
 from pathlib import Path
 
 from vla_cli import workspace
-from vla_cli.arguments import Parser, positive
+from vla_cli.arguments import Parser, positive, processes
 from vla_core.errors import did_you_mean, VlaError
 
 HEADLESS_ONLY = (
@@ -37,7 +39,9 @@ def add_arguments(parser: Parser) -> None:
         help='through the running graph instead, in real time: the delays are those of this '
         'machine, one stack a seed',
     )  # fmt: skip
-    parser.add_argument('--jobs', type=int, default=1, metavar='N', help='processes (%(default)s)')
+    parser.add_argument(
+        '--jobs', type=processes, default=1, metavar='N', help='processes (%(default)s)'
+    )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the result there')
 
 
@@ -106,16 +110,12 @@ def _add_handicaps(parser: Parser) -> None:
     )
 
 
-def check_who(args) -> None:
-    """VlaError unless exactly one policy is named."""
-    swept = args.sweep is not None and args.sweep.startswith('checkpoint=')
-    named = args.checkpoint is not None or swept
-    if args.policy == 'mean' and not named:
-        raise VlaError('--policy mean: give the --checkpoint whose demonstrations are meant')
-    if args.policy in ('scripted', 'hold') and named:
-        raise VlaError(f'--policy {args.policy} needs no checkpoint: give one of the two')
-    if args.policy is None and not named:
-        raise VlaError(f'who acts? give --checkpoint DIR, or --policy {", ".join(POLICIES)}')
+def given(args, options: Sequence[str]) -> list[str]:
+    """Which of these options have another value than the one they have by themselves."""
+    parser = Parser()
+    add_arguments(parser)
+    names = {option: option.replace('-', '_') for option in options}
+    return [o for o in options if getattr(args, names[o]) != parser.get_default(names[o])]
 
 
 def seed_range(text: str) -> range:
@@ -155,6 +155,8 @@ def _loss(texts: list[str]):
         if stream not in STREAMS:
             hint = did_you_mean(stream, STREAMS)
             raise VlaError(f'--loss {text}: expected one of {", ".join(STREAMS)}{hint}')
+        if stream in chances:
+            raise VlaError(f'--loss {text}: {stream} has a number already, leave out one')
         try:
             chances[stream] = float(chance)
         except ValueError:
@@ -185,12 +187,8 @@ def policy_maker(args, checkpoint: Path | None):
 
 def live_arguments(args) -> list[str]:
     """Return what `vla up` is told; VlaError for an option that only headless knows."""
-    parser = Parser()
-    add_arguments(parser)
-    for option in HEADLESS_ONLY:
-        name = option.replace('-', '_')
-        if getattr(args, name) != parser.get_default(name):
-            raise VlaError(f'--live: --{option} cannot be injected into the running graph')
+    for option in given(args, HEADLESS_ONLY):
+        raise VlaError(f'--live: --{option} cannot be injected into the running graph')
     if args.policy in ('mean', 'hold'):
         raise VlaError(f'--live: --policy {args.policy} is for headless episodes')
     folder = args.checkpoint

@@ -7,116 +7,109 @@ trocar, the gate never stopping the robot, then within 0.5 mm of the depth to ho
 straying further than 0.25 mm (--standing-mm), the tissue not punctured.
 """
 
-import json
+from dataclasses import replace
 from pathlib import Path
 import sys
 import time
 
 from vla_cli.arguments import say
-from vla_cli.evaluation.arguments import (
-    add_arguments,
-    check_who,
-    live_arguments,
-    policy_maker,
-    read_options,
-)
-from vla_core.errors import VlaError
+from vla_cli.evaluation.arguments import add_arguments, policy_maker, read_options
+from vla_cli.evaluation.checks import check
+from vla_cli.evaluation.measure import headless, live, measure
+from vla_cli.evaluation.outputs import check_outputs, header, identity, write_json, writing
 
 __all__ = ['add_arguments', 'run']
 
+
 def run(args) -> int:
-    """Evaluate, print, write."""
-    for option in ('json', 'plot', 'video'):
-        path = getattr(args, option)
-        if path is not None and not path.absolute().parent.is_dir():
-            raise VlaError(f'--{option} {path}: the folder {path.parent} does not exist')
-    check_who(args)
+    """Evaluate, print, write: what was finished, too, where something ends it early."""
+    check(args)
+    check_outputs(args)
     if args.video is not None:
         return _film(args)
-    if args.live:
-        return _live(args)
-    return _one(args) if args.sweep is None else _sweep(args)
+    end = _sweep(args) if args.sweep is not None and not args.live else _one(args)
+    if end is not None:
+        raise end
+    return 0
 
 
 def _film(args) -> int:
     from vla_training.evaluation.picture import film
 
     policy = policy_maker(args, args.checkpoint)()
-    result = film(args.seeds[0], policy, read_options(args), args.video)
+    with writing('video', args.video):
+        result = film(args.seeds[0], policy, read_options(args), args.video)
     say(f'{args.video}: seed {result.seed}, {result.duration_s:.1f} s, {result.reason}')
     return 0
 
 
-def _sweep(args) -> int:
-    from vla_training.evaluation.evaluate import evaluate
-    from vla_training.evaluation.picture import draw_sweep
-    from vla_training.evaluation.sweep import CHECKPOINT, Sweep, table
+def _one(args) -> BaseException | None:
+    """Returns what ended it early."""
+    episodes = live(args) if args.live else headless(args, args.checkpoint)
+    options, head, began_s = read_options(args), header(args), time.monotonic()
+    found, end = measure(episodes, options, len(args.seeds))
+    if found.results:
+        _tell(args, found, found.to_dict() | head | _ending(began_s, end))
+    return end
 
-    sweep, found = Sweep.parse(args.sweep), []
-    folders = [args.checkpoint] * len(sweep.values)
-    if sweep.key == CHECKPOINT:
-        folders = [Path(value) for value in sweep.values]
-    makers = [policy_maker(args, folder) for folder in folders]
-    for value, maker, options in zip(sweep.values, makers, sweep.options(read_options(args))):
+
+def _sweep(args) -> BaseException | None:
+    """Returns what ended it early."""
+    from vla_training.evaluation.sweep import CHECKPOINT, Sweep
+
+    sweep, head, began_s = Sweep.parse(args.sweep), header(args), time.monotonic()
+    swept = sweep.key == CHECKPOINT
+    folders = [Path(value) if swept else args.checkpoint for value in sweep.values]
+    runs, who = [headless(args, one) for one in folders], [identity(one) for one in folders]
+    found, rows, end = [], {}, None
+    for number, options in enumerate(sweep.options(read_options(args))):
+        value = sweep.values[number]
         sys.stderr.write(f'{sweep.key} {value}\n')
-        found.append(evaluate(maker, args.seeds, options, args.jobs))
-    if args.json is not None:
-        rows = {value: one.to_dict() for value, one in zip(sweep.values, found)}
-        args.json.write_text(json.dumps({'sweep': sweep.key, 'values': rows}, indent=1) + '\n')
-    if args.plot is not None:
-        draw_sweep(sweep, found, f'{_title(args)}, {len(args.seeds)} seeds', args.plot)
-    say(table(sweep, found))
-    return 0
+        one, end = measure(runs[number], options, len(args.seeds))
+        if one.results:
+            found.append(one)
+            rows[value] = one.to_dict() | who[number] | {'partial': end is not None}
+        if end is not None:
+            break
+    if found:
+        data = head | _ending(began_s, end) | {'sweep': sweep.key, 'values': rows}
+        _tell_sweep(args, replace(sweep, values=sweep.values[: len(found)]), found, data)
+    return end
 
 
-def _one(args) -> int:
-    from vla_training.evaluation.evaluate import evaluate
-
-    began_s, progress = time.monotonic(), _progress(len(args.seeds))
-    maker = policy_maker(args, args.checkpoint)
-    found = evaluate(maker, args.seeds, read_options(args), args.jobs, progress)
-    return _tell(args, found, began_s)
+def _ending(began_s: float, end: BaseException | None) -> dict:
+    return {'wall_s': round(time.monotonic() - began_s, 1), 'partial': end is not None}
 
 
-def _live(args) -> int:
-    arguments = live_arguments(args)
-    from vla_cli.environment import prepare
-
-    prepare()
-    from vla_cli.evaluation.live import evaluate_live
-
-    began_s, options = time.monotonic(), read_options(args)
-    found = evaluate_live(arguments, args.seeds, options, _progress(len(args.seeds)))
-    return _tell(args, found, began_s)
-
-
-def _progress(count: int):
-    done = [0]
-
-    def progress(result) -> None:
-        done[0] += 1
-        sys.stderr.write(f'{done[0]}/{count}  seed {result.seed}: {result.reason}\n')
-
-    return progress
-
-
-def _tell(args, found, began_s: float) -> int:
-    data = found.to_dict() | {
-        'policy': args.policy or str(args.checkpoint), 'seeds': [args.seeds[0], args.seeds[-1]],
-        'live': args.live, 'wall_s': round(time.monotonic() - began_s, 1),
-    }  # fmt: skip
+def _tell(args, found, data: dict) -> None:
     if args.live:  # what was not injected is not told
         known = ('task', 'executor', 'limit_s', 'standing_m')
         data['options'] = {key: data['options'][key] for key in known}
         data['options']['vl_reuse'] = args.vl_reuse
+    if data['partial']:
+        say(f'ended early, {len(found.results)} of {len(args.seeds)} episodes were finished:')
+    say(_lines(data))
     if args.json is not None:
-        args.json.write_text(json.dumps(data, indent=1) + '\n')
+        write_json(args.json, data)
     if args.plot is not None:
         from vla_training.evaluation.picture import draw_evaluation
 
-        draw_evaluation(found, _title(args), args.plot)
-    say(_lines(data))
-    return 0
+        with writing('plot', args.plot):
+            draw_evaluation(found, _title(args), args.plot)
+
+
+def _tell_sweep(args, sweep, found, data: dict) -> None:
+    from vla_training.evaluation.picture import draw_sweep
+    from vla_training.evaluation.sweep import table
+
+    if data['partial']:
+        say(f'ended early, at {sweep.key} {sweep.values[-1]}:')
+    say(table(sweep, found))
+    if args.json is not None:
+        write_json(args.json, data)
+    if args.plot is not None:
+        with writing('plot', args.plot):
+            draw_sweep(sweep, found, f'{_title(args)}, {len(args.seeds)} seeds', args.plot)
 
 
 def _title(args) -> str:

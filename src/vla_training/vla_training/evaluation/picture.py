@@ -84,7 +84,8 @@ def _draw_reasons(axes: Axes, found: Evaluation) -> None:
 def film(seed: int, policy: Policy, options: EvaluationOptions, path: Path) -> EpisodeResult:
     """Run one episode and write its five views as a video of five pictures a second."""
     episode = Episode(seed, policy, options)
-    video = VideoFiles(path.parent, path.name, _VIDEO_HZ, 1 << 40, _QUALITY)
+    name = path.name.replace('{', '{{').replace('}', '}}')  # VideoFiles takes a pattern
+    video = VideoFiles(path.parent, name, _VIDEO_HZ, 1 << 40, _QUALITY)
     video.begin_episode()
     episode.watch = lambda jpegs, lines: video.add(_mosaic(jpegs, lines))
     try:
