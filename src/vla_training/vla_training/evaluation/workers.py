@@ -45,8 +45,8 @@ def work_through(
                 yield future.result()
         except BrokenProcessPool as error:
             raise VlaError(
-                'a worker process was killed, by lack of memory for the most part: try again '
-                'with fewer jobs'
+                'a worker process was killed, most likely for lack of memory: try again with '
+                'fewer jobs'
             ) from error
         except BaseException:  # nobody waits for what the others are at
             for process in set(multiprocessing.active_children()).difference(others):
