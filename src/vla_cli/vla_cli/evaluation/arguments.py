@@ -94,7 +94,7 @@ def _add_handicaps(parser: Parser) -> None:
     parser.add_argument(
         '--loss', action='append', default=[], metavar='STREAM=P',
         help='probability that a message never arrives: sensor, images, features, robot, chunks; '
-        'may be repeated',
+        'once a stream',
     )  # fmt: skip
     parser.add_argument(
         '--executor', default='latest', choices=('latest', 'ensemble', 'rtc'),
