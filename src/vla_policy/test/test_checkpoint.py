@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 import torch
 import yaml
@@ -290,3 +291,19 @@ def test_checkpoint_can_be_read_from_another_folder_and_process(nano, tmp_path):
         [sys.executable, '-c', code], env=environment, capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == read_manifest(nano).checkpoint_hash
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, contract_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(CheckpointError, match='file/x: cannot be written .File exists.; check'):
+        create_checkpoint('nano', tmp_path / 'file' / 'x', 0, contract_path)
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, contract_path, monkeypatch):
+    def full(*given):
+        raise SafetensorError('Error while serializing: I/O error: full (os error 28)')
+
+    monkeypatch.setattr('vla_policy.checkpoint_create.write_checkpoint', full)
+    with pytest.raises(CheckpointError, match='x: cannot be written .No space left.*; make room'):
+        create_checkpoint('nano', tmp_path / 'x', 0, contract_path)
+    assert not list(tmp_path.iterdir())

@@ -5,7 +5,8 @@ library versions give the same files, bit for bit. A checkpoint appears whole or
 Deliberately does not train.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 import os
 from os import PathLike
@@ -20,6 +21,7 @@ from torch import nn
 import yaml
 
 from vla_core.contract import Contract, load_contract
+from vla_core.disk import why_not_written
 from vla_core.errors import did_you_mean, VlaError
 from vla_policy import __version__, manifest
 from vla_policy import checkpoint_format as layout
@@ -59,10 +61,7 @@ def create_checkpoint(
     target, contract = Path(folder), load_contract(contract_path)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise CheckpointError(target, 'already exists', 'choose another folder or remove it first')
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f'.{target.name}.') as scratch:
-        work = Path(scratch) / 'checkpoint'
-        work.mkdir()
+    with _beside(target) as work:
         reference, width = _place_backbone(
             work / layout.BACKBONE, chosen, seed, backbone, copy_backbone
         )
@@ -78,6 +77,22 @@ def create_checkpoint(
             target.rmdir()
         os.replace(work, target)
     return digest
+
+
+@contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """A new folder beside `target`, for a while. CheckpointError where the disk refuses."""
+    from safetensors import SafetensorError
+
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f'.{target.name}.') as scratch:
+            work = Path(scratch) / 'checkpoint'
+            work.mkdir()
+            yield work
+    except (OSError, SafetensorError) as error:
+        reason, remedy = why_not_written(error)
+        raise CheckpointError(target, f'cannot be written ({reason})', remedy) from error
 
 
 def write_checkpoint(

@@ -6,7 +6,6 @@ goes only then. Random numbers need no state: they follow from seed and step (`s
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-import errno
 import json
 import os
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from vla_core.disk import why_not_written
 from vla_core.errors import VlaError
 from vla_training.train.average import Average
 from vla_training.train.model import trained
@@ -116,9 +116,7 @@ class writing:  # noqa: N801 - reads as a statement
         from safetensors import SafetensorError
 
         if isinstance(error, OSError | SafetensorError):
-            reason = getattr(error, 'strerror', None) or error
-            full = getattr(error, 'errno', None) in (errno.ENOSPC, errno.EDQUOT)
-            remedy = 'make room' if full else 'check the folder'
+            reason, remedy = why_not_written(error)
             raise VlaError(
                 f'{self._target}: cannot be written ({reason}); {remedy}, then go on with '
                 '--resume: what was saved before is whole'
