@@ -5,6 +5,7 @@ Used by every verb. It deliberately knows no verb.
 """
 
 import argparse
+from collections.abc import Callable
 import sys
 
 from vla_core.errors import did_you_mean, VlaError
@@ -55,6 +56,19 @@ def positive(text: str) -> float:
     if not 0.0 < value < 1e9:
         raise argparse.ArgumentTypeError(f'{text!r} is not a number above 0')
     return value
+
+
+def whole(least: int, most: int = 10**9) -> Callable[[str], int]:
+    """Return a reader of whole numbers from `least` to `most`, for argparse's `type`."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(
+                f'{text!r} is not a whole number from {least} to {most}'
+            )
+        return int(text)
+
+    return read
 
 
 def port(text: str) -> int:

@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 
 from vla_core.errors import VlaError
 from vla_training.cache import store
+from vla_training.cache.files import replace_file
 from vla_training.cache.store import FeatureCache, ShardWriter, SizeLimit, WriteLock
 
 
@@ -122,3 +124,45 @@ def test_a_cache_may_be_handed_to_another_process(cache):
     writer.flush()
     cache.get(key(1))
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(cache)).get(key(1)), tokens(1))
+
+
+def test_a_shard_of_another_size_or_of_other_numbers_is_named(cache):
+    writer = ShardWriter(cache)
+    writer.add(key(1), tokens(1))
+    writer.flush()
+    keys, values = np.zeros((1, 32), np.uint8), np.zeros((1, 3, 4), np.float16)
+    for spoilt, problem in (
+        ((keys, values.repeat(2, 2)), r'of 3 x 8, .* of 3 x 4|of 3 x 4, .* of 3 x 8'),
+        ((keys.astype(np.float32), values), 'no shard of features; delete it'),
+        ((keys, values.astype(np.float32)), 'no shard of features; delete it'),
+        ((keys, values[0]), 'no shard of features; delete it'),
+    ):
+        shard = store.write_shard(cache.folder, identity(), *spoilt)
+        with pytest.raises(VlaError, match=problem):
+            FeatureCache(cache.root, identity())
+        shard.unlink()
+    assert key(1) in FeatureCache(cache.root, identity())
+
+
+@pytest.mark.parametrize(
+    'error', [OSError(28, 'full'), SafetensorError('I/O error: full (os error 28)')]
+)
+def test_a_disk_that_fills_up_while_writing_is_one_line_and_leaves_nothing(
+    cache, monkeypatch, error
+):  # fmt: skip
+    def full(tensors, path):
+        path.write_bytes(b'half')
+        raise error
+
+    monkeypatch.setattr('safetensors.numpy.save_file', full)
+    writer = ShardWriter(cache)
+    writer.add(key(1), tokens(1))
+    with pytest.raises(VlaError, match=r'cannot be written \(No space left.*\); make room'):
+        writer.flush()
+    assert [path.name for path in cache.folder.iterdir()] == ['about.json']
+
+
+def test_a_folder_that_cannot_be_is_one_line(tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(VlaError, match='file/x.npz: cannot be written .*check the folder'):
+        replace_file(tmp_path / 'file' / 'x.npz', lambda path: path.write_text(''))

@@ -14,7 +14,7 @@ from vla_training.cache.identity import identity_of
 from vla_training.cache.store import FeatureCache
 from vla_training.data.ages import FixedAges
 from vla_training.data.dataset import DataOptions
-from vla_training.data.pictures import PictureDataset
+from vla_training.data.pictures import PictureDataset, PictureFile
 from vla_training.train.adapters import AdapterEncoder
 from vla_training.train.config import LoraConfig
 from vla_training.train.log import read_log
@@ -166,6 +166,21 @@ def test_batches_hold_the_pictures_of_the_set_that_the_age_asks_for(
         np.testing.assert_allclose(
             shown, [10 + 7 * ((number + view) % 15) for view in range(5)], atol=2
         )
+    kept = next((tmp_path / 'features' / 'pictures').iterdir())
+    kept.write_bytes(kept.read_bytes()[:-100])  # it is copied again
     again = PictureDataset([path], cache, contract, options)
     assert torch.equal(again.batch(np.arange(3), np.random.default_rng(0)).images,
                        data.batch(np.arange(3), np.random.default_rng(0)).images)  # fmt: skip
+
+
+def test_a_full_disk_is_told_and_leaves_no_half_of_the_pictures(
+    episode, contract, tmp_path, init, monkeypatch
+):  # fmt: skip
+    def full(path, **arrays):
+        path.write_bytes(b'half')
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(np, 'savez', full)
+    with pytest.raises(VlaError, match=r'pictures/.*cannot be written.*make room'):
+        PictureFile(episode(seconds=1.0), tmp_path / 'features', contract)
+    assert not list((tmp_path / 'features' / 'pictures').iterdir())

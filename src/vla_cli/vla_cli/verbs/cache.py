@@ -13,9 +13,13 @@ import json
 from pathlib import Path
 import sys
 import time
+from typing import TYPE_CHECKING
 
-from vla_cli.arguments import Parser, positive, say
+from vla_cli.arguments import complain, Parser, positive, say, whole
 from vla_cli.progress import duration, ProgressLine
+
+if TYPE_CHECKING:
+    from vla_training.cache.build import CacheOrder, Outcome
 
 
 def add_arguments(parser: Parser) -> None:
@@ -31,7 +35,7 @@ def add_arguments(parser: Parser) -> None:
         '--out', type=Path, required=True, metavar='DIR', help='the cache; may hold others too'
     )
     parser.add_argument(
-        '--jobs', type=count, default=1, metavar='N', help='processes (%(default)s)'
+        '--jobs', type=whole(1, 256), default=1, metavar='N', help='processes (%(default)s)'
     )
     parser.add_argument(
         '--device', default='cpu', metavar='NAME[,NAME]',
@@ -39,7 +43,8 @@ def add_arguments(parser: Parser) -> None:
     )  # fmt: skip
     parser.add_argument(
         '--dtype', default='auto', metavar='NAME',
-        help='auto, float32, bfloat16, float16 (%(default)s)',
+        help='float32, bfloat16, float16, or auto: as what is there already, else what the device '
+        'is best at (%(default)s)',
     )  # fmt: skip
     parser.add_argument(
         '--max-gb', type=positive, default=20.0, metavar='G',
@@ -63,26 +68,30 @@ def run(args: argparse.Namespace) -> int:
         outcome = build(order, lambda done: line.update(done.sets, done.expected))
     finally:
         line.end()
-    wall_s, encoded = time.monotonic() - began_s, outcome.encoded
-    if args.json:
+    _tell(order, outcome, time.monotonic() - began_s, args.json)
+    return 0 if outcome.encoded.sets else 1
+
+
+def _tell(order: 'CacheOrder', outcome: 'Outcome', wall_s: float, as_json: bool) -> None:
+    """Print what was done, and which episodes gave nothing."""
+    encoded = outcome.encoded
+    for path in encoded.empty:
+        complain(
+            f'{path}: gives no image set, which takes a picture of every view: vla episodes check '
+            'tells what is missing'
+        )
+    if as_json:
         say(json.dumps({
             'episodes': len(order.episodes), 'sets': encoded.sets, 'computed': encoded.computed,
+            'without_sets': [str(path) for path in encoded.empty],
             'undecodable_pictures': encoded.undecodable, 'bytes': outcome.bytes,
             'encoder': outcome.identity.name, 'dtype': outcome.identity.dtype, 'wall_s': wall_s,
         }))  # fmt: skip
-        return 0
+        return
     if encoded.undecodable:
         say(f'{encoded.undecodable} pictures could not be decoded: the last good one was used')
     say(
-        f'{args.out}: {encoded.sets} image sets of {len(order.episodes)} episodes, '
+        f'{order.out}: {encoded.sets} image sets of {len(order.episodes)} episodes, '
         f'{encoded.computed} computed in {duration(wall_s)}; encoder {outcome.identity.name} '
         f'({outcome.identity.dtype}), {outcome.bytes / 1e9:.2f} GB in all'
     )
-    return 0
-
-
-def count(text: str) -> int:
-    """Return a whole number of at least 1, for argparse's `type`."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number above 0')
-    return int(text)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+import functools
 import multiprocessing
 import os
 from pathlib import Path
@@ -27,6 +28,7 @@ from vla_training.cache.identity import EncoderIdentity, identity_of
 from vla_training.cache.store import FeatureCache, folder_bytes, ShardWriter, SizeLimit, WriteLock
 from vla_training.data.prepared import (
     feature_keys,
+    note_undecodable,
     prepare_bag,
     prepared,
     PreparedEpisode,
@@ -37,7 +39,10 @@ _LOOK_S = 0.5
 
 @dataclass(frozen=True)
 class CacheOrder:
-    """What is wanted. `devices` are dealt out to the processes in turn."""
+    """What is wanted. `devices` are dealt out to the processes in turn.
+
+    `dtype` auto: the number format of what is there already, else what the devices are best at.
+    """
 
     checkpoint: Path
     episodes: tuple[Path, ...]
@@ -69,10 +74,7 @@ class Outcome:
 
 def build(order: CacheOrder, tell: Callable[[Progress], None] = lambda progress: None) -> Outcome:
     """Make all features that are missing. VlaError for what a person can put right."""
-    dtypes = {str(choose_dtype(order.dtype, choose_device(name))) for name in order.devices}
-    if len(dtypes) > 1:
-        raise VlaError('the devices would compute in different number formats; give --dtype')
-    identity = identity_of(order.checkpoint, dtypes.pop().removeprefix('torch.'))
+    identity = _identity(order)
     contract = read_manifest(order.checkpoint).contract
     expected = sum(_check_episode(path, contract) for path in order.episodes)
     with WriteLock(order.out) as lock:
@@ -82,7 +84,21 @@ def build(order: CacheOrder, tell: Callable[[Progress], None] = lambda progress:
                 total += result
             done = sets
             tell(Progress(done, max(expected, done)))
+        total.empty.sort()
         return Outcome(identity, total, folder_bytes(order.out), lock.removed)
+
+
+def _identity(order: CacheOrder) -> EncoderIdentity:
+    """Whose features are made; VlaError where the devices do not agree on a number format."""
+    devices = [choose_device(name) for name in order.devices]
+    if order.dtype == 'auto':  # training takes one format: what is there is gone on with
+        there = FeatureCache.filled(order.out, order.checkpoint)
+        if there is not None:
+            return there.identity
+    dtypes = {str(choose_dtype(order.dtype, device)) for device in devices}
+    if len(dtypes) > 1:
+        raise VlaError('the devices would compute in different number formats; give --dtype')
+    return identity_of(order.checkpoint, dtypes.pop().removeprefix('torch.'))
 
 
 def _check_episode(path: Path, contract: Contract) -> int:
@@ -112,6 +128,7 @@ def _results(
             yield worker.episode(path), count.value
         return
     context = multiprocessing.get_context('spawn')  # neither CUDA nor threads survive a fork
+    others = multiprocessing.active_children()
     shared, turn = context.Value('q', 0), context.Value('q', 0)
     with ProcessPoolExecutor(
         order.jobs, context, _begin, (order, identity, shared, turn)
@@ -124,9 +141,16 @@ def _results(
                     yield future.result(), shared.value
                 yield None, shared.value
         except BrokenProcessPool as error:
-            raise VlaError('a process of vla cache was killed: too little memory?') from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            if error.__cause__ is not None:  # nobody was killed: an answer could not be read
+                raise
+            raise VlaError(
+                'a process of vla cache was killed: too little memory? Try again with fewer '
+                '--jobs; what is done stays'
+            ) from error
+        except BaseException:  # nobody waits for what the others are at; what is done stays
+            for process in set(multiprocessing.active_children()).difference(others):
+                process.terminate()
+            raise
 
 
 class _Count:
@@ -155,13 +179,22 @@ class _Worker:
     def episode(self, path: Path) -> Encoded:
         there = prepared(path, self._cache.root, self._contract)
         if there is not None and self._complete(there):
-            for _ in range(len(there.known_ns)):
+            result = Encoded(len(there.known_ns), 0, there.undecodable, set(there.tasks.tolist()))
+            for _ in range(result.sets):
                 self._done()
-            return Encoded(len(there.known_ns), tasks=set(there.tasks.tolist()))
+        else:
+            result = self._made(path)
+        if not result.sets:
+            result.empty.append(path)
+        return result
+
+    def _made(self, path: Path) -> Encoded:
+        root = self._cache.root
         with open_bag(path) as bag:
             writer = ShardWriter(self._cache, self._limit.check)
             result = self._encode.episode(bag, writer, self._done)
-            prepare_bag(bag, self._cache.root, self._contract, self._limit.check)
+            prepare_bag(bag, root, self._contract, self._limit.check)
+            note_undecodable(path, root, self._contract, result.undecodable)
         return result
 
     def _complete(self, episode: PreparedEpisode) -> bool:
@@ -169,7 +202,7 @@ class _Worker:
         return all(key in self._cache for key in keys)
 
 
-_worker: _Worker | None = None  # of a pool's process
+_worker: Callable[[], _Worker] | None = None  # of a pool's process
 
 
 def _begin(order: CacheOrder, identity: EncoderIdentity, shared: Any, turn: Any) -> None:
@@ -186,7 +219,8 @@ def _begin(order: CacheOrder, identity: EncoderIdentity, shared: Any, turn: Any)
         with shared.get_lock():
             shared.value += 1
 
-    _worker = _Worker(order, identity, device, done)
+    # Made for the first episode: what goes wrong is then that one's error, and is told.
+    _worker = functools.cache(lambda: _Worker(order, identity, device, done))
 
 
 def _end_with(parent: Any) -> None:
@@ -196,7 +230,7 @@ def _end_with(parent: Any) -> None:
 
 def _episode(path: Path) -> Encoded:
     assert _worker is not None
-    return _worker.episode(path)
+    return _worker().episode(path)
 
 
 def episode_folders(folders: Sequence[Path]) -> tuple[Path, ...]:

@@ -7,6 +7,7 @@ there. Deliberately knows no processes and prints nothing.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -44,12 +45,14 @@ class Encoded:
     computed: int = 0  # the others were there already
     undecodable: int = 0  # pictures
     tasks: set[str] = field(default_factory=set)
+    empty: list[Path] = field(default_factory=list)  # episodes that gave no set
 
     def __iadd__(self, other: 'Encoded') -> 'Encoded':
         self.sets += other.sets
         self.computed += other.computed
         self.undecodable += other.undecodable
         self.tasks |= other.tasks
+        self.empty += other.empty
         return self
 
 
@@ -66,7 +69,7 @@ class SetEncoder:
 
         `done` is called after each set. Raises BagError, PolicyInputError.
         """
-        result, before = Encoded(), [b''] * len(self._contract.views)
+        result, before = Encoded(), [self._black()] * len(self._contract.views)
         for images in image_sets(bag, self._contract):
             result += self._set(images, writer, before)
             done()
@@ -78,31 +81,29 @@ class SetEncoder:
         writer.flush()
         return result
 
-    def _set(self, images: ImageSet, writer: ShardWriter, before: list[bytes]) -> Encoded:
-        """`before`: the last picture of each view, which stands in for one that is damaged."""
+    def _set(self, images: ImageSet, writer: ShardWriter, before: list[np.ndarray]) -> Encoded:
+        """`before`: the last good picture of each view, which stands in for one that is damaged.
+
+        Pictures of features that are there are decoded too: who goes on after a kill needs to
+        know the last good ones.
+        """
         result = Encoded(sets=1, tasks={images.task})
-        digests = [picture_digest(picture.jpeg) for picture in images.pictures]
-        key = self._cache.key(images.task, digests)
-        if key in writer:
-            before[:] = [picture.jpeg for picture in images.pictures]
-            return result
-        decoded = []
         for view, picture in enumerate(images.pictures):
             found = self._decode(picture.jpeg)
             if found is None:
                 result.undecodable += 1
-                found = self._decode(before[view])
             else:
-                before[view] = picture.jpeg
-            decoded.append(self._black() if found is None else found)
-        writer.add(key, self._encoder.encode(decoded, images.task).tokens)
-        result.computed = 1
+                before[view] = found
+        key = self._cache.key(images.task, [picture_digest(p.jpeg) for p in images.pictures])
+        if key not in writer:
+            writer.add(key, self._encoder.encode(list(before), images.task).tokens)
+            result.computed = 1
         return result
 
     def _decode(self, jpeg: bytes) -> np.ndarray | None:
         size = self._contract.images
         try:
-            return decode_jpeg(jpeg, size.width, size.height) if jpeg else None
+            return decode_jpeg(jpeg, size.width, size.height)
         except BadImage:
             return None
 
@@ -113,4 +114,3 @@ class SetEncoder:
 def black_key(cache: FeatureCache, task: str, views: int) -> bytes:
     """Key of the features of black pictures: what a policy without eyes is trained on."""
     return cache.key(task, [picture_digest(BLACK)] * views)
-

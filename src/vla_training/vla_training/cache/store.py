@@ -7,22 +7,25 @@ no more. Deliberately computes no feature and no key.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 import fcntl
 import json
 import os
 from os import PathLike
 from pathlib import Path
 import shutil
+from typing import Any
 import uuid
 
 import numpy as np
 
 from vla_core.errors import VlaError
+from vla_training.cache.files import PARTIAL, replace_file
 from vla_training.cache.identity import EncoderIdentity, feature_key, identity_of, KEY_BYTES
 
 FEATURES, ABOUT, LOCK = 'features', 'about.json', '.lock'
-_PARTIAL, _SUFFIX = '.partial-', '.safetensors'
+_SUFFIX = '.safetensors'
+_FORMATS = ('float32', 'bfloat16', 'float16')
 _KEEP_FREE = 256 * 1024**2  # bytes of the disk that are left to others
 
 
@@ -36,30 +39,41 @@ class FeatureCache:
         self._places: dict[bytes, tuple[str, int]] = {}  # key -> shard, row
         self._known: set[str] = set()
         self._open: dict[str, object] = {}
+        self._size: tuple[Path, list[int]] | None = None  # (T, D), and the shard that tells
         self.refresh()
 
     @classmethod
     def for_checkpoint(
-        cls, folder: str | PathLike[str], checkpoint: str | PathLike[str], dtype: str = ''
+        cls, folder: str | PathLike[str], checkpoint: str | PathLike[str]
     ) -> 'FeatureCache':
-        """Open what `vla cache` made for a checkpoint. Without `dtype`, the one that is there.
+        """Open what `vla cache` made for a checkpoint. VlaError where there is nothing."""
+        there = cls.filled(folder, checkpoint)
+        if there is None:
+            raise VlaError(
+                f'{folder}: holds no features of {checkpoint}; make them with: vla cache '
+                f'--checkpoint {checkpoint} --episodes DIR --out {folder}'
+            )
+        return there
 
-        VlaError where there is nothing, or features in several number formats.
+    @classmethod
+    def filled(
+        cls, folder: str | PathLike[str], checkpoint: str | PathLike[str]
+    ) -> 'FeatureCache | None':
+        """Open what is there of a checkpoint, in the number format it has; None: nothing is.
+
+        VlaError where there are several formats: training takes one.
         """
-        if dtype:
-            return cls(folder, identity_of(checkpoint, dtype))
-        formats = ('float32', 'bfloat16', 'float16')
-        found = [cls(folder, identity_of(checkpoint, name)) for name in formats]
+        identity = identity_of(checkpoint, _FORMATS[0])
+        found = [cls(folder, replace(identity, dtype=name)) for name in _FORMATS]
         filled = [cache for cache in found if len(cache)]
-        if len(filled) == 1:
-            return filled[0]
-        if filled:
-            names = ', '.join(cache.identity.dtype for cache in filled)
-            raise VlaError(f'{folder}: holds features in {names}; say which to train on')
-        raise VlaError(
-            f'{folder}: holds no features of {checkpoint}; make them with: vla cache '
-            f'--checkpoint {checkpoint} --episodes DIR --out {folder}'
-        )
+        if len(filled) > 1:
+            formats = ' and '.join(cache.identity.dtype for cache in filled)
+            places = ' or '.join(f'{cache.folder} ({cache.identity.dtype})' for cache in filled)
+            raise VlaError(
+                f'{folder}: holds features in {formats}, and training takes one: remove {places}; '
+                'vla cache --dtype NAME goes on with one'
+            )
+        return filled[0] if filled else None
 
     def __len__(self) -> int:
         return len(self._places)
@@ -89,23 +103,34 @@ class FeatureCache:
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, '_open': {}}
 
-    def _shard(self, name: str):  # noqa: ANN202 - a class of safetensors' own extension
+    def _shard(self, name: str) -> Any:  # of a class of safetensors' own extension
         if name not in self._open:
             from safetensors import safe_open, SafetensorError
 
             path = self.folder / name
             try:
                 file = safe_open(path, framework='numpy')
-                tokens = file.get_slice('tokens').get_shape()
-                keys = file.get_slice('keys').get_shape()
+                self._check(path, file.get_slice('tokens'), file.get_slice('keys'))
             except (OSError, SafetensorError) as error:
                 raise VlaError(
                     f'{path}: is damaged ({error}); delete it and run vla cache again'
                 ) from error
-            if len(tokens) != 3 or keys != [tokens[0], KEY_BYTES]:
-                raise VlaError(f'{path}: is no shard of features; delete it')
             self._open[name] = file
         return self._open[name]
+
+    def _check(self, path: Path, tokens: Any, keys: Any) -> None:
+        """VlaError where a shard holds something else, or other features than the rest."""
+        shape, types = tokens.get_shape(), (tokens.get_dtype(), keys.get_dtype())
+        whole = len(shape) == 3 and keys.get_shape() == [shape[0], KEY_BYTES]
+        if not whole or types != ('F16', 'U8'):
+            raise VlaError(f'{path}: is no shard of features; delete it and run vla cache again')
+        other, size = self._size or (path, shape[1:])
+        if shape[1:] != size:
+            raise VlaError(
+                f'{path}: holds features of {shape[1]} x {shape[2]}, {other} of {size[0]} x '
+                f'{size[1]}; delete both and run vla cache again'
+            )
+        self._size = other, size
 
 
 class SizeLimit:
@@ -170,7 +195,6 @@ def write_shard(
     """Write keys (N, 32) uint8 and tokens (N, T, D) float16 as a new file; return it."""
     from safetensors.numpy import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
     about = folder / ABOUT
     if not about.exists():
         replace_file(about, lambda path: path.write_text(json.dumps(asdict(identity), indent=1)))
@@ -215,28 +239,10 @@ class WriteLock:
 
 def _remove_partial(root: Path) -> int:
     """Remove unfinished files and folders of killed runs; return how many."""
-    found = list(root.rglob(f'{_PARTIAL}*'))
+    found = list(root.rglob(f'{PARTIAL}*'))
     for path in found:
         if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
     return len(found)
-
-
-def partial_path(target: Path) -> Path:
-    """Where a file or folder is written before it gets its name."""
-    return target.with_name(f'{_PARTIAL}{os.getpid()}-{target.name}')
-
-
-def replace_file(target: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make a file that appears whole or not at all; VlaError where it cannot be."""
-    partial = partial_path(target)
-    try:
-        write(partial)
-        with partial.open('rb') as file:
-            os.fsync(file.fileno())
-        os.replace(partial, target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise VlaError(f'{target}: cannot be written ({error.strerror or error})') from error

@@ -17,8 +17,8 @@ import torch
 
 from vla_core.errors import VlaError
 from vla_policy.expert.batch import ExpertBatch
+from vla_training.cache.files import replace_file
 from vla_training.cache.identity import identity_of
-from vla_training.cache.store import replace_file
 from vla_training.data.dataset import Batch
 from vla_training.data.prepared import to_half
 

@@ -15,9 +15,10 @@ import torch
 from vla_core.contract import Contract
 from vla_data.bag_reader import open_bag
 from vla_inference.engine.jpeg import BadImage, decode_jpeg
+from vla_training.cache.files import DAMAGED, replace_file
 from vla_training.cache.identity import picture_digest
 from vla_training.cache.image_sets import image_sets
-from vla_training.cache.store import FeatureCache, partial_path
+from vla_training.cache.store import FeatureCache
 from vla_training.data.dataset import Batch, EpisodeDataset, Features, Pick
 from vla_training.data.prepared import episode_name
 
@@ -69,10 +70,15 @@ class PictureFile:
 
     def __init__(self, path: Path, root: Path, contract: Contract) -> None:
         self._size = contract.images
-        self._path = root / _FOLDER / f'{episode_name(path, contract)}.npz'
-        if not self._path.exists():
-            _copy(path, self._path, contract)
-        with np.load(self._path, allow_pickle=False) as file:
+        copied = root / _FOLDER / f'{episode_name(path, contract)}.npz'
+        try:
+            self._read(copied)
+        except DAMAGED:  # or not there yet
+            _copy(path, copied, contract)
+            self._read(copied)
+
+    def _read(self, copied: Path) -> None:
+        with np.load(copied, allow_pickle=False) as file:
             self._jpegs = file['jpegs']
             rows = zip(file['digests'], file['starts'].tolist(), file['stops'].tolist())
             self._places = {digest.tobytes(): (start, stop) for digest, start, stop in rows}
@@ -98,14 +104,13 @@ def _copy(path: Path, target: Path, contract: Contract) -> None:
                 before[view] = kept[digest]
     stops = np.cumsum([len(jpeg) for jpeg in kept.values()], dtype=np.int64)
     starts = stops - [len(jpeg) for jpeg in kept.values()]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = partial_path(target)
-    with partial.open('wb') as file:
-        np.savez(
-            file, jpegs=np.frombuffer(b''.join(kept.values()), np.uint8), starts=starts,
-            stops=stops, digests=np.array([np.frombuffer(key, np.uint8) for key in kept]),
-        )  # fmt: skip
-    partial.replace(target)
+    arrays = {
+        'jpegs': np.frombuffer(b''.join(kept.values()), np.uint8),
+        'digests': np.array([np.frombuffer(key, np.uint8) for key in kept]),
+        'starts': starts,
+        'stops': stops,
+    }
+    replace_file(target, lambda partial: np.savez(partial, **arrays))
 
 
 def _good(jpeg: bytes, contract: Contract) -> bool:

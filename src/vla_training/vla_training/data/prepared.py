@@ -2,8 +2,8 @@
 
 `vla cache` and the data set prepare episodes; the data set reads them. The sensor windows, by far
 the most, are a file of their own in float16: its step, 0.03 at a value of 50, is far below the
-sensor's noise. An episode appears whole or not at all. Deliberately applies no option of
-training: what is prepared serves all of them.
+sensor's noise. An episode appears whole or not at all; a damaged one is prepared again.
+Deliberately applies no option of training: what is prepared serves all of them.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,6 +17,7 @@ import numpy as np
 
 from vla_core.contract import Contract
 from vla_core.counters import Counters
+from vla_core.disk import why_not_written
 from vla_core.freshness import Reaction
 from vla_core.pose_track import PoseTrack
 from vla_core.timebase import NS, s_to_ns
@@ -25,15 +26,17 @@ from vla_data.errors import BagError
 from vla_data.samples import Sample, SampleReader
 from vla_data.samples.topics import find_topics, POSE, pose_arrays, stamp_ns
 from vla_training.cache.encoding import black_key
+from vla_training.cache.files import DAMAGED, partial_path, replace_file, sync
 from vla_training.cache.identity import picture_digest
 from vla_training.cache.image_sets import image_sets
-from vla_training.cache.store import FeatureCache, partial_path
+from vla_training.cache.store import FeatureCache
 from vla_training.data.ages import ages_in
 from vla_training.data.statistics import Sums
 
 FORMAT = 2
 FOLDER = 'samples'
 _WINDOW, _ARRAYS = 'window.npy', 'arrays.npz'
+_UNDECODABLE = 'undecodable.txt'  # how many pictures, where `vla cache` met any
 _OFF_GRID_NS = NS // 200  # a chunk further from the tick than this belongs to no tick
 _FLOAT16_MAX = 65504.0
 
@@ -64,6 +67,11 @@ class PreparedEpisode:
     def __len__(self) -> int:
         return len(self.tick_ns)
 
+    @property
+    def undecodable(self) -> int:
+        """Pictures that `vla cache` could not decode."""
+        return self.counts.get('undecodable_pictures', 0)
+
 
 def prepare(
     path: Path,
@@ -83,9 +91,8 @@ def prepare(
 
 
 def prepared(path: Path, root: Path, contract: Contract) -> PreparedEpisode | None:
-    """Return the arrays of an episode if they are in `root`/samples; no bag is opened."""
-    folder = root / FOLDER / episode_name(path, contract)
-    return _read(folder) if folder.is_dir() else None
+    """Return the arrays of an episode if they are whole in `root`/samples; opens no bag."""
+    return _read(root / FOLDER / episode_name(path, contract))
 
 
 def prepare_bag(
@@ -93,10 +100,21 @@ def prepare_bag(
 ) -> PreparedEpisode:
     """Do what `prepare` does with a bag that is open (opening may have repaired it)."""
     folder = root / FOLDER / episode_name(bag.path, contract)
-    if not folder.is_dir():
+    there = _read(folder)
+    if there is None:
         limit(_window_bytes(bag, contract))
         _write(bag, folder, contract)
-    return _read(folder)
+        there = _read(folder)
+    if there is None:
+        raise BagError(bag.path, f'cannot be prepared in {folder}', 'check the folder')
+    return there
+
+
+def note_undecodable(path: Path, root: Path, contract: Contract, count: int) -> None:
+    """Keep with a prepared episode how many of its pictures are undecodable: to be told again."""
+    if count:
+        target = root / FOLDER / episode_name(path, contract) / _UNDECODABLE
+        replace_file(target, lambda partial: partial.write_text(str(count)))
 
 
 def feature_keys(
@@ -128,13 +146,20 @@ def episode_name(path: Path, contract: Contract) -> str:
     return hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:16]
 
 
-def _read(folder: Path) -> PreparedEpisode:
-    with np.load(folder / _ARRAYS, allow_pickle=False) as file:
-        values = {name: file[name] for name in file.files}
-    counts = dict(zip(values.pop('count_names').tolist(), values.pop('count_values').tolist()))
-    sensor = Sums(int(values.pop('sensor_count')), *values.pop('sensor_sums'))
-    window = np.load(folder / _WINDOW, mmap_mode='r')
-    return PreparedEpisode(window=window, sensor=sensor, counts=counts, **values)
+def _read(folder: Path) -> PreparedEpisode | None:
+    """Return what is there; None where nothing is, or it is damaged."""
+    try:
+        with np.load(folder / _ARRAYS, allow_pickle=False) as file:
+            values = {name: file[name] for name in file.files}
+        counts = dict(zip(values.pop('count_names').tolist(), values.pop('count_values').tolist()))
+        sensor = Sums(int(values.pop('sensor_count')), *values.pop('sensor_sums'))
+        window = np.load(folder / _WINDOW, mmap_mode='r')
+        if (folder / _UNDECODABLE).exists():
+            counts['undecodable_pictures'] = int((folder / _UNDECODABLE).read_text())
+        found = PreparedEpisode(window=window, sensor=sensor, counts=counts, **values)
+    except (*DAMAGED, TypeError):  # the latter where an array is missing
+        return None
+    return found if len(window) == len(found) else None
 
 
 def _write(bag: Bag, folder: Path, contract: Contract) -> None:
@@ -145,12 +170,17 @@ def _write(bag: Bag, folder: Path, contract: Contract) -> None:
         arrays = _ticks(bag, partial / _WINDOW, contract) | _sets(bag, contract)
         arrays['ages'] = ages_in(bag, arrays['tick_ns'])
         np.savez(partial / _ARRAYS, **arrays)
+        for name in (_WINDOW, _ARRAYS):
+            sync(partial / name)
+        if folder.is_dir() and _read(folder) is None:
+            shutil.rmtree(folder)
         os.replace(partial, folder)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
-        if folder.is_dir():  # another process was faster
+        if _read(folder) is not None:  # another process was faster
             return
-        raise BagError(bag.path, f'cannot be prepared in {folder} ({error.strerror})') from error
+        reason, remedy = why_not_written(error)
+        raise BagError(bag.path, f'cannot be prepared in {folder} ({reason})', remedy) from error
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -161,6 +191,8 @@ def _ticks(bag: Bag, window_file: Path, contract: Contract) -> dict[str, np.ndar
     rows, sensor, counters = _Rows(), Sums.zero(contract.sensor.channels), Counters()
     shape = (len(reader), contract.sensor.samples, contract.sensor.channels)
     windows = np.lib.format.open_memmap(window_file, 'w+', np.float16, shape)
+    with window_file.open('r+b') as file:  # a full disk is told now; later it kills the process
+        os.posix_fallocate(file.fileno(), 0, windows.offset + windows.nbytes)
     for index, sample in enumerate(reader):
         windows[index] = to_half(sample.window)
         sensor += Sums.of(sample.window[sample.window_mask])

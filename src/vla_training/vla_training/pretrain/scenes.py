@@ -22,7 +22,7 @@ from vla_sim import mjcf_lab
 from vla_sim import scene as sc
 from vla_sim.engine import mujoco
 from vla_sim.renderer import LabRenderer
-from vla_training.cache.store import replace_file
+from vla_training.cache.files import replace_file
 from vla_training.pretrain.labels import KEYPOINTS, Labels, make_labels, POSE
 from vla_training.pretrain.poses import draw_joints
 
