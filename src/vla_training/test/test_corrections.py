@@ -1,5 +1,7 @@
 """Corrections on disk and in batches: whole, of one encoder, beside recordings."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -98,6 +100,75 @@ def test_answers_of_two_demonstrators_do_not_get_into_one_folder(folder, nano):
     assert len(correction_files([folder], nano)) == 2  # to be learned from all the same
 
 
+def cut(path, length):
+    path.write_bytes(path.read_bytes()[:length])
+
+
+def change(path, **values):
+    """Lay other arrays over those of an episode."""
+    with np.load(path) as file:
+        there = dict(file)
+    np.savez(path, **{**there, **values})
+
+
+@pytest.mark.parametrize(
+    'spoil',
+    [
+        lambda folder: cut(folder / 'one.npz', 300),
+        lambda folder: cut(folder / 'one.npz', 0),
+        lambda folder: cut(folder / 'one.features.npy', 0),
+        lambda folder: cut(folder / 'one.features.npy', 140),
+        lambda folder: np.save(folder / 'one.features.npy', np.zeros((1, 6, 4), np.float16)),
+        lambda folder: np.save(folder / 'one.window.npy', np.zeros((2, 4, 6), np.float16)),
+        lambda folder: change(folder / 'one.npz', state=np.zeros(2, np.float32)),
+        lambda folder: change(folder / 'one.npz', image_age_s=np.zeros((2, 9), np.float32)),
+        lambda folder: change(folder / 'one.npz', truth=np.zeros((2, 5), np.float32)),
+    ],
+)
+def test_a_damaged_episode_is_named_before_anything_is_learned(folder, nano, spoil):
+    spoil(folder)
+    with pytest.raises(VlaError, match=r'one\.npz cannot be read.*remove it and run vla dagger'):
+        CorrectionDataset(correction_files([folder], nano), VIEWS, 2)
+
+
+def test_episodes_of_other_sizes_are_named_before_anything_is_learned(folder, nano):
+    change(folder / 'two.npz', actions=np.zeros((1, 4, 6), np.float32))
+    with pytest.raises(VlaError, match=r'two\.npz: actions is float32 \(4, 6\).*one\.npz'):
+        CorrectionDataset(correction_files([folder], nano), VIEWS, 2)
+
+
+@pytest.mark.parametrize(
+    ('text', 'problem'), [('', 'cannot be read'), ('{', 'cannot be read'), ('[]', 'another')]
+)
+def test_a_note_that_was_cut_off_is_named(folder, nano, text, problem):
+    (folder / 'corrections.json').write_text(text)
+    for use in (
+        lambda: correction_files([folder], nano),
+        lambda: corrections.claim(folder, nano, {'axis_m': 0.0008}),
+    ):
+        with pytest.raises(VlaError, match=f'{folder}.*{problem}'):
+            use()
+
+
+def test_what_a_folder_holds_is_collected_in_one_way(tmp_path, nano):
+    new = tmp_path / 'new'
+    corrections.claim(new, nano, {})
+    corrections.note_setting(new, {'policy': 'one', 'delay_s': (0.0, 0.8)})
+    corrections.write(new, 'one', [correction(0)])
+    corrections.claim(new, nano, {})
+    corrections.note_setting(new, {'policy': 'one', 'delay_s': (0.0, 0.8)})
+    with pytest.raises(VlaError, match='policy was one, is other.*another folder'):
+        corrections.note_setting(new, {'policy': 'other', 'delay_s': (0.0, 0.8)})
+    assert len(correction_files([new], nano)) == 1
+
+
+def test_a_folder_of_before_which_does_not_tell_how_is_taken_as_it_is(folder):
+    note = (folder / 'corrections.json').read_text()
+    corrections.note_setting(folder, {'policy': 'one'})
+    corrections.note_setting(folder, {'policy': 'other'})
+    assert (folder / 'corrections.json').read_text() == note and json.loads(note)
+
+
 def test_fewer_passes_may_be_used_than_were_kept_and_not_more(folder, nano):
     files = correction_files([folder], nano)
     data = CorrectionDataset(files, VIEWS, 1)
@@ -137,6 +208,12 @@ class Recordings:
 def joined(folder, nano):
     corrected = CorrectionDataset(correction_files([folder], nano), VIEWS, 2)
     return JoinedDataset(Recordings(), corrected)
+
+
+def test_corrections_of_other_sizes_than_the_recordings_are_told(folder, nano):
+    corrected = CorrectionDataset(correction_files([folder], nano), VIEWS, 1)
+    with pytest.raises(VlaError, match=r'do not fit.*features is \(3, 4\) a tick, there \(6, 4\)'):
+        JoinedDataset(Recordings(), corrected)
 
 
 @pytest.mark.parametrize('order', [[4, 0, 3, 2], [5, 3], [2, 1], [0, 5, 1, 4, 2, 3]])

@@ -107,6 +107,14 @@ def test_a_run_that_was_ended_goes_on_with_what_is_missing(tmp_path, nano, short
     assert len(data) == sum(one.ticks for one in told)
 
 
+def test_a_folder_takes_episodes_of_one_setting(tmp_path, nano):
+    given = nano, tmp_path / 'd', range(300_000, 300_000)
+    for _ in range(2):
+        collect(*given, DaggerOptions(), 1, print, FORWARD)
+    with pytest.raises(VlaError, match='wide_share was 0.3, is 0.5.*another folder'):
+        collect(*given, DaggerOptions(wide_share=0.5), 1, print, FORWARD)
+
+
 def test_the_number_of_processes_changes_nothing(tmp_path, nano):
     options = DaggerOptions(0.5, 0.5)
     seeds, contents = range(20, 22), []

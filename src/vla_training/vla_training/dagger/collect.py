@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from vla_core.errors import VlaError
+from vla_policy.checkpoint import read_manifest
 from vla_sim.scene import WIDE_JITTER
 from vla_sim.scripted_values import BESIDE_A_LEARNER
 from vla_training.dagger.teacher import Driver, TaughtPolicy
@@ -80,11 +81,13 @@ def collect(
 ) -> int:  # fmt: skip
     """Write the corrections of the seeds that `folder` lacks; return how many there were already.
 
-    VlaError for seeds of an evaluation, and where the folder holds another encoder's, or another
-    demonstrator's answers.
+    VlaError for seeds of an evaluation, and where the folder holds another encoder's, another
+    demonstrator's answers, or what another policy or other options led to.
     """
     keep_apart(seeds, 'vla dagger')
     corrections.claim(folder, checkpoint, asdict(BESIDE_A_LEARNER))
+    policy = read_manifest(checkpoint).checkpoint_hash
+    corrections.note_setting(folder, {'policy': policy, **asdict(options)})
     missing = [seed for seed in seeds if not corrections.is_written(folder, _name(seed))]
     make = make or functools.partial(CheckpointPolicy, checkpoint)
     taught = functools.partial(_taught, make)

@@ -17,17 +17,21 @@ import torch
 
 from vla_core.errors import VlaError
 from vla_policy.expert.batch import ExpertBatch
-from vla_training.cache.files import replace_file
+from vla_training.cache.files import DAMAGED, replace_file
 from vla_training.cache.identity import identity_of
-from vla_training.data.dataset import Batch
+from vla_training.data.dataset import Batch, TRUTH
 from vla_training.data.prepared import to_half
 
 FORMAT = 1
 _NOTE, _ROWS = 'corrections.json', '.npz'
-_WHO = 'demonstrator'  # in the note
+_WHO, _HOW = 'demonstrator', 'collected'  # in the note
 INPUTS = tuple(item.name for item in fields(ExpertBatch))
 _LARGE = ('window', 'features')  # files of their own
 _ARRAYS = (*(name for name in INPUTS if name not in _LARGE), 'actions', 'truth')
+_AXES = {
+    'window': 3, 'window_mask': 2, 'features': 3, 'state': 2, 'state_age_s': 1, 'image_age_s': 2,
+    'view_motion': 3, 'feature_age_s': 1, 'actions': 3, 'truth': 2,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,13 +53,33 @@ def claim(folder: Path, checkpoint: Path, demonstrator: Mapping[str, object]) ->
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            path.write_text(json.dumps({**note, _WHO: demonstrator}, indent=1) + '\n')
+            _write_note(path, {**note, _WHO: demonstrator})
     except OSError as error:
         reason = f'{error.strerror}: choose another folder'
         raise VlaError(f'{folder}: corrections cannot be written there ({reason})') from error
     if _check(folder, note).get(_WHO) != demonstrator:
         raise VlaError(
             f'{folder} holds the answers of a demonstrator with other settings: collect into '
+            'another folder'
+        )
+
+
+def note_setting(folder: Path, setting: Mapping[str, object]) -> None:
+    """Note how the folder's episodes are collected; VlaError where they were otherwise.
+
+    The folder is claimed; one of before, which does not tell, is taken as it is.
+    """
+    there = json.loads((folder / _NOTE).read_text())
+    before, now = there.get(_HOW), json.loads(json.dumps(setting))
+    if before is None:
+        if not _episodes(folder):
+            _write_note(folder / _NOTE, {**there, _HOW: now})
+        return
+    differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    if differing:
+        texts = [f'{name} was {before.get(name)}, is {now.get(name)}' for name in differing]
+        raise VlaError(
+            f'{folder} holds corrections collected otherwise ({"; ".join(texts)}): collect into '
             'another folder'
         )
 
@@ -86,7 +110,7 @@ def correction_files(folders: Sequence[Path], checkpoint: Path) -> list[Path]:
         if not (folder / _NOTE).is_file():
             raise VlaError(f'{folder} holds no corrections; vla dagger makes them')
         _check(folder, note)
-        found += sorted(path for path in folder.glob(f'*{_ROWS}') if path.name[0] != '.')
+        found += _episodes(folder)
     return found
 
 
@@ -104,6 +128,7 @@ class CorrectionDataset:
         self._episodes = [rows for rows in opened if rows]
         if not self._episodes:
             raise VlaError('the corrections hold no tick to learn from')
+        self._check_alike()
         counts = [len(rows['actions']) for rows in self._episodes]
         self.episode_of = np.repeat(np.arange(len(counts)), counts)
         self._row_of = np.concatenate([np.arange(count) for count in counts])
@@ -111,6 +136,17 @@ class CorrectionDataset:
 
     def __len__(self) -> int:
         return len(self._row_of)
+
+    def _check_alike(self) -> None:
+        """VlaError where a tick of one episode is not as large as those of the others."""
+        for path, rows in zip(self.paths, self._episodes):
+            for name, first in self._episodes[0].items():
+                if rows[name].shape[1:] != first.shape[1:] or rows[name].dtype != first.dtype:
+                    raise VlaError(
+                        f'{path}: {name} is {rows[name].dtype} {rows[name].shape[1:]} a tick, in '
+                        f'{self.paths[0]} {first.dtype} {first.shape[1:]}: remove the wrong one '
+                        'and run vla dagger again'
+                    )
 
     @property
     def names(self) -> list[set[str]]:
@@ -134,6 +170,27 @@ class CorrectionDataset:
         return Batch(ExpertBatch(**given), actions, mask, rows('truth'))
 
 
+def _check_rows(values: Mapping[str, np.ndarray], views: int) -> None:
+    """ValueError where the arrays are not those of the same ticks, or of no ticks."""
+    ticks = {array.shape[:1] for array in values.values()}
+    if len(ticks) > 1:
+        raise ValueError(f'its arrays are of {sorted(ticks)} ticks')
+    if ticks == {(0,)}:
+        return
+    for name, axes in _AXES.items():
+        if values[name].ndim != axes:
+            raise ValueError(f'{name} is {values[name].shape}')
+    kept = values['image_age_s'].shape[1]
+    for name, right in (
+        ('window_mask', values['window_mask'].shape == values['window'].shape[:2]),
+        ('image_age_s', kept % views == 0),
+        ('view_motion', values['view_motion'].shape[1] == kept),
+        ('truth', values['truth'].shape[1] == TRUTH),
+    ):
+        if not right:
+            raise ValueError(f'{name} is {values[name].shape}')
+
+
 def _open(path: Path, views: int, passes: int) -> Mapping[str, np.ndarray]:
     """Arrays of an episode by name with so many passes, {} without a tick."""
     try:
@@ -142,7 +199,8 @@ def _open(path: Path, views: int, passes: int) -> Mapping[str, np.ndarray]:
         stem = path.name[: -len(_ROWS)]
         for key in _LARGE:
             values[key] = np.load(path.with_name(f'{stem}.{key}.npy'), mmap_mode='r')
-    except (OSError, ValueError, KeyError) as error:
+        _check_rows(values, views)
+    except DAMAGED as error:
         advice = 'remove it and run vla dagger again'
         raise VlaError(f'{path} cannot be read ({error}): {advice}') from None
     if not len(values['actions']):
@@ -175,3 +233,12 @@ def _check(folder: Path, note: dict[str, object]) -> dict[str, object]:
             '(vla dagger), into another folder'
         )
     return there
+
+
+def _episodes(folder: Path) -> list[Path]:
+    """Rows of all whole episodes, by name."""
+    return sorted(path for path in folder.glob(f'*{_ROWS}') if path.name[0] != '.')
+
+
+def _write_note(path: Path, note: Mapping[str, object]) -> None:
+    replace_file(path, lambda partial: partial.write_text(json.dumps(note, indent=1) + '\n'))

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vla_core.errors import VlaError
 from vla_policy.expert.batch import ExpertBatch
 from vla_policy.normalization import Statistics
 from vla_training.data.corrections import CorrectionDataset
@@ -20,7 +21,13 @@ class JoinedDataset:
     """Samples of both. One thread."""
 
     def __init__(self, recordings: EpisodeDataset, corrections: CorrectionDataset) -> None:
+        """VlaError where their samples are not of the same size."""
         self._recordings, self._corrections = recordings, corrections
+        one, other = (
+            data.batch(np.zeros(1, np.int64), np.random.default_rng(0))
+            for data in (recordings, corrections)
+        )
+        _check_alike(one, other)
 
     def __len__(self) -> int:
         return len(self._recordings) + len(self._corrections)
@@ -58,6 +65,20 @@ class JoinedDataset:
             return parts[0]
         order = np.argsort(np.argsort(~recorded, kind='stable'))
         return _in_order(parts, torch.from_numpy(order))
+
+
+def _check_alike(one: Batch, other: Batch) -> None:
+    pairs = {'actions': (one.actions, other.actions)} | {
+        item.name: (getattr(one.inputs, item.name), getattr(other.inputs, item.name))
+        for item in fields(ExpertBatch)
+    }
+    for name, (mine, theirs) in pairs.items():
+        if mine.shape != theirs.shape:
+            raise VlaError(
+                f'corrections do not fit the recordings: {name} is {tuple(theirs.shape[1:])} a '
+                f'tick, there {tuple(mine.shape[1:])}; make others with vla dagger and this '
+                'checkpoint'
+            )
 
 
 def _in_order(parts: list[Batch], order: torch.Tensor) -> Batch:
