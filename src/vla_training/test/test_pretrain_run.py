@@ -2,6 +2,8 @@
 
 import json
 import math
+import queue
+import shutil
 
 import numpy as np
 import pytest
@@ -231,9 +233,9 @@ def test_a_run_that_was_ended_goes_on_to_the_same_weights(nano, rendered, tmp_pa
     given = nano, rendered
     here = torch.cpu._is_avx512_bf16_supported()
 
-    def run(name, lines, **more):
+    def run(name, lines, stages=STAGES, **more):
         target = tmp_path / name
-        pretrain(*given, target, RenderOptions(0, 0), options, *STAGES, TASK, lines.append, **more)
+        pretrain(*given, target, RenderOptions(0, 0), options, *stages, TASK, lines.append, **more)
         return load_trainable(target).state_dict() | load_expert(target).state_dict()
 
     whole = run('whole', [])
@@ -254,6 +256,9 @@ def test_a_run_that_was_ended_goes_on_to_the_same_weights(nano, rendered, tmp_pa
         patch.setattr(torch.cpu, '_is_avx512_bf16_supported', lambda: not here)
         with pytest.raises(VlaError, match=r'cannot be resumed.*dtype was'):
             run('ended', [], resume=True)
+    longer = TrunkOptions(steps=3, batch=2), STAGES[1]
+    with pytest.raises(VlaError, match=r'cannot be resumed.*trunk.steps was 2, is 3'):
+        run('ended', [], longer, resume=True)
     lines = []
     again = run('ended', lines, resume=True)
     assert any('goes on at step 2' in line for line in lines)
@@ -261,6 +266,26 @@ def test_a_run_that_was_ended_goes_on_to_the_same_weights(nano, rendered, tmp_pa
     assert not (tmp_path / 'ended.state').exists()
     with pytest.raises(VlaError, match='no run to resume'):
         run('other', [], resume=True)
+    with pytest.raises(VlaError, match='whole: already exists; choose another --out or remove it'):
+        run('whole', [])
+
+
+def test_a_full_disk_is_told_and_the_run_goes_on_from_its_state(
+    nano, rendered, tmp_path, monkeypatch
+):
+    options = PretrainOptions(steps=1, batch=1, warm_up=1, held_back_shards=1)
+    given = nano, rendered, tmp_path / 'out', RenderOptions(0, 0), options
+    none = TrunkOptions(steps=0), SensingOptions(steps=0)
+
+    def full(*given, **named):
+        raise shutil.Error([('a', 'b', "[Errno 28] No space left on device: 'b'")])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, 'derive_checkpoint', full)
+        with pytest.raises(VlaError, match=r'out: cannot be written.*make room, .* --resume'):
+            pretrain(*given, *none, TASK, print)
+    pretrain(*given, *none, TASK, print, resume=True)
+    read_manifest(tmp_path / 'out', verify=True)
 
 
 def test_the_trunk_learns_by_itself_from_what_a_backbone_sees_that_stays(nano, rendered):
@@ -312,6 +337,45 @@ def test_scenes_of_another_size_or_lab_are_refused_by_name(nano, rendered, tmp_p
     with pytest.raises(VlaError, match='another kind'):
         render = RenderOptions(0, 0)
         pretrain(nano, tmp_path, tmp_path / 'out', render, options, *STAGES, TASK, print)
+
+
+def spoil_images(folder):
+    path = scenes.image_path(folder, 1)
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def spoil_labels(folder):
+    np.savez(folder / 'labels_00001.npz', state=np.zeros((8, 12), np.float32))
+
+
+@pytest.mark.parametrize(
+    'spoil', [spoil_images, spoil_labels, lambda folder: (folder / 'labels_00001.npz').unlink()]
+)
+def test_a_damaged_shard_is_named_before_anything_is_learned(nano, rendered, tmp_path, spoil):
+    shutil.copytree(rendered, tmp_path / 'scenes')
+    spoil(tmp_path / 'scenes')
+    with pytest.raises(VlaError, match=r'images_00001\.npy: is damaged.*renders it again'):
+        SceneBatches(tmp_path / 'scenes', 1).states()
+
+
+def test_a_folder_of_scenes_that_cannot_be_read_or_be_is_named(nano, tmp_path):
+    size = pipeline.render_size(pipeline.grid_of(nano))
+    (tmp_path / 'scenes.json').write_text('{"width": 2')
+    with pytest.raises(VlaError, match=r'scenes\.json: cannot be read.*another --scenes'):
+        pipeline.claim(tmp_path, size)
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(VlaError, match='file/scenes.json: cannot be written'):
+        pipeline.claim(tmp_path / 'file', size)
+
+
+def test_what_ends_rendering_is_told(tmp_path, monkeypatch):
+    def refused(size):
+        raise VlaError('no graphics')
+
+    monkeypatch.setattr(scenes, 'SceneSource', refused)
+    problems = queue.SimpleQueue()
+    pipeline._render(tmp_path, None, [0], problems)
+    assert str(problems.get_nowait()) == 'no graphics'
 
 
 def test_without_scenes_and_without_rendering_the_run_ends_with_a_reason(nano, tmp_path):

@@ -7,7 +7,7 @@ rendered first, and kept for the next run.
 
 from pathlib import Path
 
-from vla_cli.arguments import Parser, positive, say
+from vla_cli.arguments import Parser, positive, say, whole
 
 
 def add_arguments(parser: Parser) -> None:
@@ -20,22 +20,22 @@ def add_arguments(parser: Parser) -> None:
         '--scenes', type=Path, required=True, metavar='DIR', help='folder of rendered scenes'
     )
     parser.add_argument(
-        '--sets', type=int, default=30_000, metavar='N', help='picture sets (%(default)s)'
+        '--sets', type=whole(1), default=30_000, metavar='N', help='picture sets (%(default)s)'
     )
     parser.add_argument(
-        '--jobs', type=int, default=1, metavar='N',
+        '--jobs', type=whole(0, 256), default=1, metavar='N',
         help='rendering processes; 0: use what is there (%(default)s)',
     )  # fmt: skip
-    parser.add_argument('--steps', type=int, default=4000, metavar='N', help='(%(default)s)')
+    parser.add_argument('--steps', type=whole(0), default=4000, metavar='N', help='(%(default)s)')
     parser.add_argument(
-        '--trunk-steps', type=int, default=2000, metavar='N',
+        '--trunk-steps', type=whole(0), default=2000, metavar='N',
         help='of the expert\'s trunk by itself, afterwards; 0: none (%(default)s)',
     )  # fmt: skip
     parser.add_argument(
-        '--sensing-steps', type=int, default=1500, metavar='N',
+        '--sensing-steps', type=whole(0), default=1500, metavar='N',
         help='of the sensor encoder by itself; 0: none (%(default)s)',
     )  # fmt: skip
-    parser.add_argument('--batch', type=int, default=8, metavar='N', help='(%(default)s)')
+    parser.add_argument('--batch', type=whole(1), default=8, metavar='N', help='(%(default)s)')
     parser.add_argument(
         '--learning-rate', type=positive, default=1e-3, metavar='R', help='(%(default)s)'
     )
@@ -46,8 +46,10 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         '--resume', action='store_true', help='go on where a run of the same options was ended'
     )
-    parser.add_argument('--seed', type=int, default=0, help='(%(default)s)')
-    parser.add_argument('--threads', type=int, default=2, metavar='N', help='(%(default)s)')
+    parser.add_argument('--seed', type=whole(0), default=0, metavar='N', help='(%(default)s)')
+    parser.add_argument(
+        '--threads', type=whole(1, 256), default=2, metavar='N', help='(%(default)s)'
+    )
     parser.add_argument(
         '--task', default='insert the needle into the trocar', help='instruction (%(default)s)'
     )

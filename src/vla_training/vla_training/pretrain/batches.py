@@ -18,8 +18,6 @@ from vla_training.pretrain.moved import move_each
 LABELS = ('state', 'pose', 'keypoints')
 _VALIDATION_BATCH = 40
 
-Shard = tuple[NDArray[np.uint8], dict[str, NDArray[np.float32]]]
-
 
 class SceneBatches:
     """Random batches over all shards but the first few, which validate. One thread."""
@@ -27,7 +25,7 @@ class SceneBatches:
     def __init__(self, folder: Path, held_back: int) -> None:
         """`held_back`: shards for validation."""
         self._folder, self._held_back = folder, held_back
-        self._opened: dict[int, Shard] = {}
+        self._opened: dict[int, scenes.Shard] = {}
         self.shards = 0
         while scenes.shard_ready(self._folder, self.shards):
             self.shards += 1
@@ -93,10 +91,9 @@ class SceneBatches:
         shard = int(rng.integers(self._held_back, self.shards))
         return shard, int(rng.integers(scenes.SHARD))
 
-    def _shard(self, number: int) -> Shard:
+    def _shard(self, number: int) -> scenes.Shard:
         if number not in self._opened:
-            images = np.load(scenes.image_path(self._folder, number), mmap_mode='r')
-            self._opened[number] = images, scenes.read_labels(self._folder, number)
+            self._opened[number] = scenes.read_shard(self._folder, number)
         return self._opened[number]
 
     def _row(self, number: int, row: int) -> tuple[NDArray, ...]:

@@ -6,11 +6,12 @@ untrained: demonstrations teach it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 import json
 import multiprocessing
 from pathlib import Path
 import shutil
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,13 +30,14 @@ from vla_policy.expert.expert import ActionExpert
 from vla_policy.geometry import Grid, image_grid
 from vla_policy.normalization import load_normalization, Statistics
 from vla_policy.trainable import TrainableEncoder
+from vla_training.cache.files import replace_file
 from vla_training.pretrain import scenes
 from vla_training.pretrain.batches import SceneBatches
 from vla_training.pretrain.objective import SeeingModel
 from vla_training.pretrain.run import Pretraining, PretrainOptions, Report
 from vla_training.pretrain.sensing import SensingOptions, train_sensing, window_statistics
 from vla_training.pretrain.trunk import train_trunk, TrunkOptions
-from vla_training.train.state import RunState
+from vla_training.train.state import RunState, writing
 
 _LOOK_S = 20.0
 _LEAST_STD = 1e-3
@@ -68,11 +70,10 @@ def pretrain(
 
     Scenes that are in `scene_folder` already are used, missing ones rendered. `resume` goes on
     at the last state beside `target`. Raises CheckpointError, and VlaError where the folder holds
-    scenes of another size, or there is a run that was not asked for.
+    scenes of another size, `target` is there already, or a run that was not asked for.
     """
     state = RunState(target.with_name(f'{target.name}.state'))
-    if state.newest is not None and not resume:
-        raise VlaError(f'{target}: a run was ended here; go on with --resume, or choose another')
+    _check_target(target, state, resume)
     # A run is resumed on a machine that multiplies alike: what is kept is what auto came to.
     dtype = choose_dtype(options.dtype, torch.device('cpu'))
     options = replace(options, dtype=str(dtype).removeprefix('torch.'))
@@ -93,12 +94,13 @@ def pretrain(
     written = ['']
 
     def save() -> None:
-        written[0] = derive_checkpoint(
-            source, target, expert, statistics, backbone=encoder.model,
-            pooling=encoder.pooling.state_dict(), trained=False, overwrite=True,
-        )  # fmt: skip
+        with writing(target):
+            written[0] = derive_checkpoint(
+                source, target, expert, statistics, backbone=encoder.model,
+                pooling=encoder.pooling.state_dict(), trained=False, overwrite=True,
+            )  # fmt: skip
 
-    run = {'checkpoint': info.checkpoint_hash}
+    run = {'checkpoint': info.checkpoint_hash, 'trunk': asdict(trunk), 'sensing': asdict(sensing)}
     training = Pretraining(model, batches, options, task, report, state)
     if resume:
         training.resume(run)
@@ -111,6 +113,17 @@ def pretrain(
     save()
     shutil.rmtree(state.folder, ignore_errors=True)
     return written[0]
+
+
+def _check_target(target: Path, state: RunState, resume: bool) -> None:
+    """VlaError where the run would overwrite another, or there is none to go on with."""
+    if resume:
+        if state.newest is None:
+            raise VlaError(f'{target}: there is no run to resume; leave --resume out')
+    elif state.newest is not None:
+        raise VlaError(f'{target}: a run was ended here; go on with --resume, or choose another')
+    elif target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise VlaError(f'{target}: already exists; choose another --out or remove it')
 
 
 def grid_of(source: Path) -> Grid:
@@ -132,15 +145,21 @@ def render_size(grid: Grid) -> scenes.RenderSize:
 
 def claim(folder: Path, size: scenes.RenderSize) -> None:
     """Note in the folder what its scenes are like; VlaError where it holds others."""
-    folder.mkdir(parents=True, exist_ok=True)
-    note = json.loads(json.dumps(scenes.kind(size)))
+    note = json.dumps(scenes.kind(size))
     path = folder / 'scenes.json'
-    if path.exists() and json.loads(path.read_text()) != note:
+    if not path.exists():
+        replace_file(path, lambda partial: partial.write_text(note + '\n'))
+    try:
+        there = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
         raise VlaError(
-            f'{folder} holds scenes of another kind ({path.read_text().strip()}): '
+            f'{path}: cannot be read ({error}); choose another --scenes folder or remove {folder}'
+        ) from error
+    if there != json.loads(note):
+        raise VlaError(
+            f'{folder} holds scenes of another kind ({json.dumps(there)}): '
             'choose another --scenes folder or remove it'
         )
-    path.write_text(json.dumps(note) + '\n')
 
 
 def render_all(
@@ -152,9 +171,10 @@ def render_all(
     if not missing or not render.jobs:
         return
     context = multiprocessing.get_context('spawn')
+    problems = context.SimpleQueue()
     workers = [
         context.Process(
-            target=_render, args=(folder, size, missing[job :: render.jobs]), daemon=True
+            target=_render, args=(folder, size, missing[job :: render.jobs], problems), daemon=True
         )
         for job in range(render.jobs)
     ]
@@ -169,16 +189,24 @@ def render_all(
         for worker in workers:
             worker.terminate()
             worker.join()
+    if not problems.empty():
+        raise problems.get()
     if any(not scenes.shard_ready(folder, index) for index in missing):
         raise VlaError(f'{folder}: rendering ended early; the same command goes on with it')
 
 
-def _render(folder: Path, size: scenes.RenderSize, shards: list[int]) -> None:
+def _render(
+    folder: Path, size: scenes.RenderSize, shards: list[int], problems: Any
+) -> None:  # fmt: skip
+    """Render shards; `problems`, a queue, takes what ends it."""
     torch.set_num_threads(1)
-    source = scenes.SceneSource(size)
-    for index in shards:
-        scenes.write_shard(folder, index, source)
-    source.close()
+    try:
+        source = scenes.SceneSource(size)
+        for index in shards:
+            scenes.write_shard(folder, index, source)
+        source.close()
+    except VlaError as error:
+        problems.put(error)
 
 
 def _statistics(info: Manifest, batches: SceneBatches, seed: int) -> Mapping[str, Statistics]:

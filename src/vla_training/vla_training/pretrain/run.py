@@ -84,10 +84,10 @@ class Pretraining:
                 self._report(_line(self.step, spent_s, left_s, self._kept))
                 self._kept.clear()
             if self.step % SAVE_EVERY == 0 or last:
+                self._save_state(run)  # first: a checkpoint without a state beside it is finished
                 with self._average.applied():
                     self._report(validate(self._model, self._batches, self._task))
                     save()
-                self._save_state(run)
 
     def _one_step(self) -> Losses:
         options = self._options

@@ -16,13 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 
+from vla_core.contract import STATE_KEYS
+from vla_core.errors import VlaError
 from vla_policy.geometry import Grid
 from vla_policy.preprocess import resize
 from vla_sim import mjcf_lab
 from vla_sim import scene as sc
 from vla_sim.engine import mujoco
 from vla_sim.renderer import LabRenderer
-from vla_training.cache.files import replace_file
+from vla_training.cache.files import DAMAGED, replace_file
 from vla_training.pretrain.labels import KEYPOINTS, Labels, make_labels, POSE
 from vla_training.pretrain.poses import draw_joints
 
@@ -32,6 +34,7 @@ POSES_A_SCENE = 2
 # for needle and trocar in the same picture instead of trusting where a camera should be.
 CAMERA_JITTER = (1.0, sc.WIDE_JITTER)
 _VIEWS = len(mjcf_lab.VIEWS)
+Shard = tuple[NDArray[np.uint8], dict[str, NDArray[np.float32]]]  # pictures and labels
 _FIRST_SEED = 50_000_000  # far from those of demonstrations and evaluation
 
 
@@ -112,11 +115,29 @@ def image_path(folder: Path, index: int) -> Path:
     return folder / f'images_{index:05d}.npy'
 
 
+def read_shard(folder: Path, index: int) -> Shard:
+    """Return a shard's pictures, memory-mapped, and labels; VlaError where it is damaged."""
+    path = image_path(folder, index)
+    try:
+        images, labels = np.load(path, mmap_mode='r'), read_labels(folder, index)
+        if images.dtype != np.uint8 or images.shape[:2] != (SHARD, _VIEWS):
+            raise ValueError(f'pictures are {images.dtype} {images.shape}')
+    except DAMAGED as error:
+        raise VlaError(
+            f'{path}: is damaged, or its labels are ({error}); remove it, and vla pretrain '
+            'renders it again'
+        ) from error
+    return images, labels
+
+
 def read_labels(folder: Path, index: int) -> dict[str, NDArray[np.float32]]:
     """Return state (SHARD, 12), pose (SHARD, 6), keypoints (SHARD, 5, KEYPOINTS, 2)."""
+    wanted = {'state': (len(STATE_KEYS),), 'pose': (POSE,), 'keypoints': (_VIEWS, KEYPOINTS, 2)}
     with np.load(folder / f'labels_{index:05d}.npz', allow_pickle=False) as file:
-        arrays = {name: file[name] for name in ('state', 'pose', 'keypoints')}
-    assert arrays['pose'].shape[1] == POSE and arrays['keypoints'].shape[2] == KEYPOINTS
+        arrays = {name: file[name] for name in wanted}
+    for name, shape in wanted.items():
+        if arrays[name].shape != (SHARD, *shape):
+            raise ValueError(f'{name} is {arrays[name].shape}')
     return arrays
 
 
