@@ -233,6 +233,13 @@ def test_unknown_preset_or_head_names_the_nearest(tmp_path, contract_path, prese
     assert not (tmp_path / 'x').exists()
 
 
+@pytest.mark.parametrize('seed', [-1, 10**23])
+def test_a_seed_that_is_none_is_told_with_what_is_allowed(tmp_path, contract_path, seed):
+    with pytest.raises(VlaError, match=f'seed {seed}: expected a whole number from 0'):
+        create_checkpoint('nano', tmp_path / 'x', seed, contract_path)
+    assert not (tmp_path / 'x').exists()
+
+
 def test_failure_leaves_nothing_behind(tmp_path, contract_path):
     with pytest.raises(CheckpointError):
         create_checkpoint(

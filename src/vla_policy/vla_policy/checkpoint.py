@@ -5,7 +5,7 @@ checkpoint_load and checkpoint_create.
 """
 
 from vla_policy.checkpoint_create import create_checkpoint, write_checkpoint
-from vla_policy.checkpoint_derive import derive_checkpoint
+from vla_policy.checkpoint_derive import derive_checkpoint, recover_checkpoint
 from vla_policy.checkpoint_format import describe, Manifest, PolicyConfig, read_manifest
 from vla_policy.checkpoint_load import choose_dtype, load_expert, load_trainable, load_vlm
 from vla_policy.errors import CheckpointError
@@ -22,5 +22,6 @@ __all__ = [
     'load_trainable',
     'load_vlm',
     'read_manifest',
+    'recover_checkpoint',
     'write_checkpoint',
 ]

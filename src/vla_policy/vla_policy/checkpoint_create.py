@@ -38,6 +38,7 @@ from vla_policy.presets import Preset, PRESETS
 FORCE, PROFILE = (1.0, 1.0), (50.0, 50.0)
 JOINT_STD, POSITION_STD, ROTATION_STD = 1.0, 0.2, 1.0
 STEP_POSITION_STD_M, STEP_ROTATION_STD_RAD = 0.0005, 0.002
+LARGEST_SEED = 2**63 - 1  # that torch takes everywhere
 
 
 def create_checkpoint(
@@ -55,9 +56,11 @@ def create_checkpoint(
 
     `backbone` is a local folder or hub name; without one the preset's own is used (nano builds it,
     3B means the hub name). It is referred to, or copied with `copy_backbone` (local folders only).
-    Raises CheckpointError or ConfigError.
+    Raises CheckpointError, ConfigError, or VlaError on a seed that is none.
     """
     chosen = _choose(preset, head)
+    if not 0 <= seed <= LARGEST_SEED:
+        raise VlaError(f'seed {seed}: expected a whole number from 0 to {LARGEST_SEED}')
     target, contract = Path(folder), load_contract(contract_path)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise CheckpointError(target, 'already exists', 'choose another folder or remove it first')
