@@ -187,6 +187,25 @@ def test_a_folder_without_corrections_and_a_spoilt_file_are_named(folder, nano, 
         CorrectionDataset(correction_files([folder], nano), VIEWS, 2)
 
 
+@pytest.mark.parametrize('name', ['features', 'window', 'state', 'actions'])
+def test_a_number_that_is_not_finite_is_told_with_its_file(folder, nano, name):
+    row = correction(5)
+    (row.actions if name == 'actions' else getattr(row.inputs, name)[0])[0] = float('nan')
+    corrections.write(folder, 'bad', [row])
+    with pytest.raises(VlaError, match=rf'bad\.npz: {name} holds a number that is not finite'):
+        CorrectionDataset(correction_files([folder], nano), VIEWS, 2)
+
+
+def test_what_is_masked_may_be_no_number(folder, nano):
+    row = correction(5)
+    row.inputs.window[0, 2] = float('nan')
+    corrections.write(folder, 'three', [row])
+    batch = CorrectionDataset(correction_files([folder], nano), VIEWS, 2).batch(
+        np.array([2]), np.random.default_rng(0)
+    )
+    assert batch.inputs.window.isfinite().all()
+
+
 class Recordings:
     """Two episodes with three samples, told by their actions: 100, 101, 102."""
 

@@ -13,6 +13,7 @@ from vla_training.train.average import Average
 from vla_training.train.config import OptimizerConfig
 from vla_training.train.log import read_log
 from vla_training.train.model import parameter_groups
+from vla_training.train.state import Progress
 from vla_training.train.validation import Validation
 
 FAST = OptimizerConfig(learning_rate=3e-3, sensor_learning_rate=3e-3, warm_up=0.05)
@@ -120,6 +121,46 @@ def test_a_loss_that_is_no_number_ends_the_run_before_the_weights_change(tmp_pat
     with pytest.raises(VlaError, match='step 0: the loss is not a finite number.*learning_rate'):
         make_trainer(make_config(tmp_path), model, Poisoned(96)).train()
     assert all(torch.equal(value, before[name]) for name, value in weights_of(model).items())
+
+
+def test_a_gradient_that_is_no_number_changes_no_weight(tmp_path, monkeypatch):
+    model = make_model()
+    before = weights_of(model)
+    monkeypatch.setattr(torch.nn.utils, 'clip_grad_norm_', lambda *_: torch.tensor(float('inf')))
+    with pytest.raises(VlaError, match='step 0: the gradient is not finite') as caught:
+        make_trainer(make_config(tmp_path), model).train()
+    assert 'from before' not in str(caught.value)  # there is no state
+    assert all(torch.equal(value, before[name]) for name, value in weights_of(model).items())
+
+
+def test_weights_that_have_run_away_do_not_take_the_place_of_a_good_state(tmp_path):
+    model = make_model()
+    trainer = make_trainer(make_config(tmp_path, steps=4), model)
+    trainer.train()
+    with torch.no_grad():
+        next(model.parameters()).fill_(float('inf'))
+    trainer.progress = Progress(5)
+    with pytest.raises(VlaError, match='weights are not finite.*state-000000004 is from before'):
+        trainer._save()
+    assert trainer._run.state.newest.name == 'state-000000004'
+
+
+def test_a_validation_that_is_no_number_is_neither_logged_nor_the_best(tmp_path):
+    class Turning(MadeUpData):
+        """A good score of two batches, then one that is none."""
+
+        def batch(self, indices, rng):
+            batch = super().batch(indices, rng)
+            if len(self.asked) > 2:
+                batch.inputs.features[:] = float('nan')
+            return batch
+
+    saved, config = [], make_config(tmp_path)
+    trainer = make_trainer(config, save=saved.append, held=Turning(32, seed=1))
+    with pytest.raises(VlaError, match='step 12: the validation loss is not.*that validate'):
+        trainer.train()
+    assert saved == ['best'] and trainer.progress.best is not None
+    assert 'NaN' not in (tmp_path / 'log.jsonl').read_text()
 
 
 def test_a_full_disk_is_told_in_one_line_and_keeps_the_state_before(tmp_path, monkeypatch):

@@ -85,13 +85,15 @@ def make_config(folder, **changes):
     return TrainConfig(**{**values, **changes})
 
 
-def make_trainer(config, model=None, data=None, save=lambda name: None, lines=None):
-    data = data or MadeUpData(96)
+def make_trainer(
+    config, model=None, data=None, save=lambda name: None, lines=None, held=None
+):  # fmt: skip
+    data, held = data or MadeUpData(96), held or MadeUpData(32, seed=1)
     model = model or make_model(config.seed)
     folder = Path(config.out)
     run = Run(
         config, model, data, np.full(len(data), 1 / len(data)),
-        Validation(MadeUpData(32, seed=1), 32, 16, 0), RunState(folder), {'steps': config.steps},
+        Validation(held, 32, 16, 0), RunState(folder), {'steps': config.steps},
         save, lambda step: RunLog(folder, step), [].append if lines is None else lines.append,
     )  # fmt: skip
     return Trainer(run, Accelerator(cpu=True))

@@ -213,7 +213,20 @@ def _open(path: Path, views: int, passes: int) -> Mapping[str, np.ndarray]:
         )
     for name in ('features', 'image_age_s', 'view_motion'):
         values[name] = values[name][:, : values[name].shape[1] * passes // kept]
+    _check_finite(path, values)
     return values
+
+
+def _check_finite(path: Path, values: Mapping[str, np.ndarray]) -> None:
+    """Raise VlaError where a number is none that the expert takes; ages and motion may be."""
+    real = {name: values[name] for name in ('features', 'state', 'actions')}
+    real['window'] = values['window'][values['window_mask']]
+    for name, numbers in real.items():
+        if not np.isfinite(numbers).all():
+            raise VlaError(
+                f'{path}: {name} holds a number that is not finite: remove it and run vla dagger '
+                'again'
+            )
 
 
 def _note_of(checkpoint: Path) -> dict[str, object]:

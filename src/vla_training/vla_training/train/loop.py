@@ -23,7 +23,7 @@ from vla_training.train.model import parameter_groups, PolicyModel, trained
 from vla_training.train.sampling import noise_seed, SampleOrder, seed_dropout
 from vla_training.train.schedule import learning_rate
 from vla_training.train.seam import TrainingBatch, TrainingData
-from vla_training.train.sharing import gathered, share_out
+from vla_training.train.sharing import gathered, own_part, share_out
 from vla_training.train.state import Progress, RunState
 from vla_training.train.validation import Score, Validation
 
@@ -110,12 +110,12 @@ class Trainer:
             with self._sharing.gathering(part == self._parts[-1]):
                 total += self._backward(batch, step, part)
         loss = float(self._accelerator.reduce(total, 'sum'))
-        if not math.isfinite(loss):
-            raise VlaError(
-                f'step {step}: the loss is not a finite number any more; use a smaller '
-                'optimizer.learning_rate (the last saved state is from before)'
-            )
         norm = torch.nn.utils.clip_grad_norm_(self._weights, self._config.optimizer.clip)
+        length = float(gathered(norm))
+        if not math.isfinite(loss):
+            raise self._run_away('the loss is not a finite number')
+        if not math.isfinite(length):
+            raise self._run_away('the gradient is not finite')
         for group in self._optimizer.param_groups:
             group['lr'] = learning_rate(
                 group['peak'], step, self._config.steps, self._config.optimizer
@@ -124,7 +124,7 @@ class Trainer:
         self._optimizer.zero_grad(set_to_none=True)
         self.average.update(step)
         self.progress = Progress(step + 1, self.progress.best)
-        return loss, float(gathered(norm))
+        return loss, length
 
     def _backward(self, batch: TrainingBatch, step: int, part: int) -> torch.Tensor:
         losses = self._sharing.losses(batch, noise_seed(self._config.seed, step, part))
@@ -156,17 +156,29 @@ class Trainer:
 
     def _validate(self, log: RunLog | None) -> None:
         """Score the averaged weights in the first process; the others help or wait."""
-        validation, better = self._run.validation, False
+        validation, score = self._run.validation, None
         if validation is None:
             return
         with self.average.applied():
             if log is not None or self._sharing.together:
                 with self._sharing.settled():
                     score = validation.score(self._run.model, self._accelerator.autocast)
-                better = log is not None and self._note(log, score)
+            self._check_score(score)
+            better = log is not None and score is not None and self._note(log, score)
             if self._any(better):
                 self._write('best')
         self._accelerator.wait_for_everyone()
+
+    def _check_score(self, score: Score | None) -> None:
+        """Raise VlaError, in all processes, where a number of it is not finite."""
+        if not self._any(score is not None and not score.is_finite):
+            return
+        self._check_weights()
+        raise VlaError(
+            f'step {self.progress.step}: the validation loss is not a finite number, though all '
+            'weights are: look for such a number in the episodes that validate (`best` stays as '
+            'it was)'
+        )
 
     def _note(self, log: RunLog, score: Score) -> bool:
         """Log and tell a score; whether it is the best so far."""
@@ -183,6 +195,7 @@ class Trainer:
                 self._run.save(name)
 
     def _save(self) -> None:
+        self._check_weights()
         if self._saved != self.progress.step:
             self._run.state.save(
                 self.progress, self._run.model, self.average, self._optimizer,
@@ -190,6 +203,21 @@ class Trainer:
             )  # fmt: skip
         self._saved = self.progress.step
         self._accelerator.wait_for_everyone()
+
+    def _check_weights(self) -> None:
+        """Raise VlaError, in all processes, where a weight is not finite: none such is saved."""
+        weights = (*self._weights, *self.average.values.values())
+        if self._any(not all(bool(own_part(weight).isfinite().all()) for weight in weights)):
+            raise self._run_away('the weights are not finite')
+
+    def _run_away(self, what: str) -> VlaError:
+        """Say that numbers are not finite, and which state is from before that."""
+        state = self._run.state.newest
+        before = '' if state is None else f' ({state} is from before)'
+        return VlaError(
+            f'step {self.progress.step}: {what} any more; train anew with a smaller '
+            f'optimizer.learning_rate, or look for such numbers in the data{before}'
+        )
 
     def _end(self, log: RunLog | None, finished: bool) -> None:
         self._save()

@@ -139,6 +139,11 @@ def gathered(value: torch.Tensor) -> torch.Tensor:
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
+def own_part(value: torch.Tensor) -> torch.Tensor:
+    """Return what of a tensor this process holds; nobody else need ask."""
+    return value.to_local() if isinstance(value, DTensor) else value
+
+
 def held_as(weight: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     """Return whole `value` as this process holds `weight`: on its device, as its part."""
     value = value.to(weight.device)

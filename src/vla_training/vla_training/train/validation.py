@@ -36,6 +36,11 @@ class Score:
     seen_mm: float | None = None
     seen_deg: float | None = None
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether all numbers are."""
+        return all(math.isfinite(value) for value in self.to_dict().values())
+
     def to_dict(self) -> dict[str, float]:
         """Numbers by name."""
         return {name: value for name, value in asdict(self).items() if value is not None}
