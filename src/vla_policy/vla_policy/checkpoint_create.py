@@ -27,7 +27,7 @@ from vla_policy import __version__, manifest
 from vla_policy import checkpoint_format as layout
 from vla_policy.checkpoint_format import BackboneConfig, PolicyConfig
 from vla_policy.errors import CheckpointError
-from vla_policy.expert.config import ExpertConfig, HeadKind, HEADS
+from vla_policy.expert.config import ExpertConfig, HeadKind, HEADS, LARGEST_SEED
 from vla_policy.expert.expert import ActionExpert
 from vla_policy.normalization import save_normalization, Statistics
 from vla_policy.pooling import build_pooling, PoolingConfig
@@ -38,7 +38,6 @@ from vla_policy.presets import Preset, PRESETS
 FORCE, PROFILE = (1.0, 1.0), (50.0, 50.0)
 JOINT_STD, POSITION_STD, ROTATION_STD = 1.0, 0.2, 1.0
 STEP_POSITION_STD_M, STEP_ROTATION_STD_RAD = 0.0005, 0.002
-LARGEST_SEED = 2**63 - 1  # that torch takes everywhere
 
 
 def create_checkpoint(

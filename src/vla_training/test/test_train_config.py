@@ -42,11 +42,26 @@ def test_every_key_can_be_overridden():
         ('data=3', 'expected a mapping'),
         ('optimizer.hold=0.99', 'below 1'),
         ('lora.targets=[', 'not valid YAML'),
+        ('seed=99999999999999999999999', 'seed must be from 0 to'),
+        ('threads=1000000000000', 'threads must be from 1 to 1024'),
+        ('steps=100000000000', 'steps must be at least 1 and at most'),
+        ('data.sensor_weight=-1', 'sensor_weight must be at least 0'),
+        ('data.corrections=[a, b, ./a]', 'corrections must be different folders, .*a comes twice'),
+        ('data.episodes=[a, a]', 'episodes must be different folders'),
+        ('truth_weight=0.1', 'truth_weight must be 0 without data.corrections'),
     ],
 )
 def test_a_wrong_override_is_told_with_what_is_allowed(override, message):
     with pytest.raises(ConfigError, match=message):
         load_config(Path('nano'), [override])
+
+
+@pytest.mark.parametrize(
+    'override', ['stage=full', 'data.images=black', 'data.ages=zero', 'data.ages=mean']
+)
+def test_corrections_are_refused_where_they_cannot_mean_what_is_asked_for(override):
+    with pytest.raises(ConfigError, match=r'data\.corrections hold features'):
+        load_config(Path('nano'), ['data.corrections=[a]', override])
 
 
 def test_a_configuration_survives_json():

@@ -177,10 +177,3 @@ def test_corrections_are_learned_from_beside_the_episodes(train_config, correcte
 
     assert samples(more) - samples(lines) == 24
     load_expert(Path(given.out) / 'last')  # without the head that told
-
-
-def test_corrections_are_refused_where_they_cannot_mean_what_is_asked_for(train_config, corrected):
-    for changes in ({'images': 'black'}, {'ages': 'zero'}):
-        data = {'corrections': (str(corrected),)} | changes
-        with pytest.raises(VlaError, match=r'data\.corrections hold features'):
-            run(train_config('refused', data=data))

@@ -68,3 +68,18 @@ def test_weights_are_not_shared_out_among_one():
 def test_a_plan_without_a_model_says_what_to_give():
     with pytest.raises(VlaError, match='init or preset.*did you mean nano'):
         list(plan(load_config(None, ['out=x', 'preset=nanoo'])))
+
+
+@pytest.mark.parametrize(
+    ('override', 'message'),
+    [
+        ('expert.width=7', 'expert: width 7 must be a multiple'),
+        ('expert.passes=0', 'expert: passes must be at least 1'),
+        ('expert.attention_heads=0', 'expert: attention_heads must be at least 1'),
+        ('lora.targets=[q_prj]', "no layer 'q_prj'.*did you mean q_proj"),
+    ],
+)
+def test_a_plan_tells_what_a_run_would_refuse(init, override, message):
+    for given in ('preset=nano', f'init={init}'):
+        with pytest.raises(VlaError, match=message):
+            list(plan(load_config(None, ['out=x', 'stage=lora', given, override])))

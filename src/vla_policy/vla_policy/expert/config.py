@@ -10,6 +10,7 @@ from typing import Literal
 
 HeadKind = Literal['flow', 'diffusion', 'regression']
 HEADS: tuple[HeadKind, ...] = ('flow', 'diffusion', 'regression')
+LARGEST_SEED = 2**63 - 1  # of random weights: torch takes these everywhere
 
 
 @dataclass(frozen=True)

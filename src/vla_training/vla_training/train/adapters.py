@@ -38,7 +38,7 @@ class AdapterEncoder(nn.Module):
         # The joined copies of the language model's weights are not used here.
         self._backbone.text_weights = replace(self._backbone.text_weights, layers=())
         model.requires_grad_(False)
-        _check_targets(model.language_model, config.targets)
+        check_targets(model.language_model, config.targets)
         inject_adapter_in_model(_peft_config(config), model.language_model)
         for name, weight in model.named_parameters():
             weight.requires_grad_(_ADAPTER in name)
@@ -124,7 +124,8 @@ def _peft_config(config: LoraConfig) -> PeftConfig:
     )  # fmt: skip
 
 
-def _check_targets(language: nn.Module, targets: tuple[str, ...]) -> None:
+def check_targets(language: nn.Module, targets: tuple[str, ...]) -> None:
+    """Raise VlaError where the language model has no layer of a name; `--plan` asks, too."""
     linear = {
         name.rsplit('.', 1)[-1]
         for name, module in language.named_modules()

@@ -5,14 +5,16 @@ legacy training's where it had one. Deliberately makes nothing: `pipeline` does.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from vla_core.config import from_dict, load_yaml, with_overrides
-from vla_policy.expert.config import HeadKind
+from vla_core.errors import VlaError
+from vla_policy.expert.config import ExpertConfig, HeadKind, LARGEST_SEED
 
 Stage = Literal['frozen', 'lora', 'full']
+_MOST, _MOST_THREADS = 10**9, 1024  # beyond this a whole number is a slip of the hand
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,13 @@ class DataConfig:
     sensor_dropout: float = 0.0
     sensor_weight: float = 1.0  # of the loss of a sample with a sensor (legacy: 2.0)
 
+    def __post_init__(self) -> None:
+        _require(self.sensor_weight >= 0.0, 'sensor_weight', 'at least 0')
+        for name in ('episodes', 'corrections'):
+            folders = [Path(folder).resolve() for folder in getattr(self, name)]
+            twice = sorted({str(folder) for folder in folders if folders.count(folder) > 1})
+            _require(not twice, name, f'different folders, {", ".join(twice)} comes twice')
+
 
 @dataclass(frozen=True)
 class ExpertOverrides:
@@ -58,6 +67,13 @@ class ExpertOverrides:
     def given(self) -> dict[str, Any]:
         """What differs."""
         return {key: value for key, value in asdict(self).items() if value is not None}
+
+    def over(self, expert: ExpertConfig, **before: Any) -> ExpertConfig:
+        """Return `expert` with `before` and then these over it; VlaError where that is none."""
+        try:
+            return replace(expert, **(before | self.given()))
+        except ValueError as error:
+            raise VlaError(f'expert: {error}') from error
 
 
 @dataclass(frozen=True)
@@ -136,13 +152,27 @@ class TrainConfig:
     save_every: int = 500  # state to resume from
 
     def __post_init__(self) -> None:
-        counts = ('batch', 'accumulation', 'steps', 'threads', 'log_every', 'validate_every',
+        counts = ('batch', 'accumulation', 'steps', 'log_every', 'validate_every',
                   'validation_samples', 'save_every')  # fmt: skip
         for name in counts:
-            _require(getattr(self, name) >= 1, name, 'at least 1')
-        _require(self.seed >= 0, 'seed', 'at least 0')
+            _require(1 <= getattr(self, name) <= _MOST, name, f'at least 1 and at most {_MOST}')
+        _require(1 <= self.threads <= _MOST_THREADS, 'threads', f'from 1 to {_MOST_THREADS}')
+        _require(0 <= self.seed <= LARGEST_SEED, 'seed', f'from 0 to {LARGEST_SEED}')
         _require(0.0 <= self.averaging < 1.0, 'averaging', 'from 0 to below 1')
         _require(self.truth_weight >= 0.0, 'truth_weight', 'at least 0')
+        self._check_corrections()
+
+    def _check_corrections(self) -> None:
+        """Raise ValueError where corrections cannot mean what is asked for, or are lacking."""
+        data = self.data
+        if not data.corrections:
+            _require(self.truth_weight == 0.0, 'truth_weight', '0 without data.corrections: '
+                     'recordings do not tell where the trocar is')  # fmt: skip
+        elif self.stage != 'frozen' or data.images != 'normal' or data.ages in ('mean', 'zero'):
+            raise ValueError(
+                'data.corrections hold features of what was seen, as old as they were: leave them '
+                "out with a stage that trains the encoder, images 'black' or ages 'mean' or 'zero'"
+            )
 
     @property
     def samples_a_step(self) -> int:

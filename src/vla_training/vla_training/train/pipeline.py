@@ -5,7 +5,7 @@ prepares episodes, the others wait for it. Deliberately does no learning itself.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 import hashlib
 import json
 from pathlib import Path
@@ -18,7 +18,6 @@ import torch
 from vla_core.errors import VlaError
 from vla_policy.checkpoint import derive_checkpoint, load_expert, Manifest, read_manifest
 from vla_policy.checkpoint_format import NORMALIZATION
-from vla_policy.expert.config import ExpertConfig
 from vla_policy.expert.expert import ActionExpert
 from vla_policy.normalization import load_normalization, Statistics
 from vla_training.data.weights import sample_weights
@@ -87,7 +86,7 @@ def build_model(
     config: TrainConfig, info: Manifest, statistics: dict[str, Statistics], device: torch.device
 ) -> PolicyModel:
     """Make what is trained, its new weights drawn from the seed."""
-    wanted = expert_config(config, info)
+    wanted = config.expert.over(info.policy.expert)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         expert = ActionExpert(wanted, statistics)
@@ -95,14 +94,6 @@ def build_model(
             _take_weights(expert, info)
         encoder = build_encoder(config, info, device)
         return PolicyModel(expert, encoder, config.truth_weight)
-
-
-def expert_config(config: TrainConfig, info: Manifest) -> ExpertConfig:
-    """Return the expert of the checkpoint with what the configuration changes."""
-    try:
-        return replace(info.policy.expert, **config.expert.given())
-    except ValueError as error:
-        raise VlaError(f'expert: {error}') from error
 
 
 # What may differ from the expert whose weights are taken: the trunk is the same without them.

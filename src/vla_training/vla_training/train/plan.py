@@ -6,7 +6,6 @@ nothing.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
 from torch import nn
@@ -32,7 +31,8 @@ _LEGACY_INPUTS = {'samples': 65, 'channels': 1026, 'state_width': 12, 'steps': 8
 def plan(config: TrainConfig, processes: int = 1) -> Iterator[str]:
     """Yield the lines that are printed, for one device of `processes`.
 
-    VlaError where neither init nor preset is given, or one process is to share its weights out.
+    VlaError where neither init nor preset is given, the expert or the adapters are none, or one
+    process is to share its weights out.
     """
     shared = config.distributed == 'fsdp'
     if shared and processes == 1:
@@ -82,7 +82,7 @@ def read_subject(config: TrainConfig) -> Subject:
         views=_LEGACY_VIEWS, tokens_per_view=pooling.tokens_per_view,
         feature_width=architecture.text_config.hidden_size, **_LEGACY_INPUTS,
     )  # fmt: skip
-    expert = replace(expert, **{**preset.expert, **config.expert.given()})
+    expert = config.expert.over(expert, **preset.expert)
     vision = preset.architecture['vision_config']
     rules = ImageRules(vision['patch_size'], vision['spatial_merge_size'], *preset.pixels)
     return Subject(architecture, rules, expert, pooling, _LEGACY_VIEWS, _LEGACY_SIZE)
@@ -99,6 +99,9 @@ def count(config: TrainConfig, subject: Subject) -> Counts:
     language, vision = model.language_model, _size(model.visual)
     adapters = 0
     if config.stage == 'lora':
+        from vla_training.train.adapters import check_targets
+
+        check_targets(language, config.lora.targets)
         adapters = sum(
             config.lora.rank * (layer.in_features + layer.out_features)
             for name, layer in language.named_modules()
@@ -125,9 +128,7 @@ def _of_checkpoint(config: TrainConfig) -> Subject:
     architecture = load.read_config(source)
     _, processor = load.load_processing(source, architecture)
     pooling = info.policy.pooling if config.pooling is None else PoolingConfig(config.pooling)
-    expert = replace(
-        info.policy.expert, tokens_per_view=pooling.tokens_per_view, **config.expert.given()
-    )
+    expert = config.expert.over(info.policy.expert, tokens_per_view=pooling.tokens_per_view)
     contract: Contract = info.contract
     return Subject(
         architecture, load.image_settings(processor).rules, expert, pooling,

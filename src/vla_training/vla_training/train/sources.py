@@ -155,11 +155,6 @@ def _with_corrections(
     options = config.data
     if not options.corrections:
         return Datasets(train, held)
-    if config.stage != 'frozen' or options.images != 'normal' or options.ages == 'zero':
-        raise VlaError(
-            'data.corrections hold features of what was seen, as old as they were: leave them out '
-            "with a stage that trains the encoder, images 'black' or ages 'zero'"
-        )
     files = correction_files([Path(path) for path in options.corrections], info.folder)
     learned, others = split_names(files, options.validation_share, options.split_seed)
     views = len(info.contract.views)
