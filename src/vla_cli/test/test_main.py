@@ -39,6 +39,7 @@ def run(capsys, *argv):
         (['monitor', '--web', 'x'], 'not a port'),
         (['monitor', 'x'], 'unknown argument x'),
         (['train', 'out=x', '--plan', 'preset=nanoo'], 'did you mean nano?'),  # on both sides
+        (['train', 'out=x', '--processes', '0'], 'expected a whole number of at least 1'),
         (['bench', 'live', '--seconds', '-1'], 'not a number above 0'),
         (['bench', 'live', '--json', '/no/such/file.json'], 'does not exist'),
         (['bench', 'splice', '--json', '/no/such/file.json'], 'does not exist'),

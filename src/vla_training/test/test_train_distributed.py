@@ -19,8 +19,8 @@ from vla_core.errors import VlaError
 from vla_policy.checkpoint import load_vlm, read_manifest
 from vla_training.train import launch
 from vla_training.train.config import to_dict
+from vla_training.train.interrupt import Interrupt
 from vla_training.train.log import read_log
-from vla_training.train.loop import Trainer
 
 HERE = Path(__file__).parent
 PICTURES = list(np.random.default_rng(3).integers(0, 255, (5, 192, 256, 3), np.uint8))
@@ -65,7 +65,8 @@ def test_a_state_of_one_process_is_gone_on_with_by_two_that_hold_parts(tmp_path,
     main(tmp_path / 'one', tmp_path / 'one.safetensors')
     config = make_config(tmp_path / 'two', accumulation=4, steps=6)
     half = make_trainer(config, make_model(head='flow'))
-    monkeypatch.setattr(Trainer, '_any', lambda trainer, asked: trainer.progress.step == 3)
+    asked = property(lambda interrupt: half.progress.step == 3, lambda interrupt, value: None)
+    monkeypatch.setattr(Interrupt, 'asked', asked, raising=False)
     assert not half.train()
     run_two('distributed_run.py', tmp_path / 'two', tmp_path / 'two.safetensors', 'fsdp', 'resume')
     assert_alike(tmp_path / 'one.safetensors', tmp_path / 'two.safetensors')
@@ -118,6 +119,35 @@ def test_a_launch_ends_when_one_process_fails(monkeypatch):
     script = 'import os, sys, time; sys.exit(3) if os.environ["RANK"] == "1" else time.sleep(60)'
     monkeypatch.setattr(sys, 'orig_argv', [sys.executable, '-c', script])
     assert launch.launch(2) == 3
+
+
+def test_a_process_that_was_killed_is_named_with_the_signal(monkeypatch):
+    script = (
+        'import os, sys, time\n'
+        'if os.environ["RANK"] == "1": os.kill(os.getpid(), 9)\n'
+        'time.sleep(60)\n'
+    )
+    monkeypatch.setattr(sys, 'orig_argv', [sys.executable, '-c', script])
+    with pytest.raises(VlaError, match='process 1 of 2 was ended by SIGKILL: too little memory'):
+        launch.launch(2)
+
+
+def test_who_loses_another_process_says_so_without_a_traceback(monkeypatch, tmp_path, capfd):
+    arguments = [sys.executable, str(HERE / 'distributed_death.py'), str(tmp_path)]
+    monkeypatch.setattr(sys, 'orig_argv', arguments)
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    with pytest.raises(VlaError, match='process 1 of 2 was ended by SIGKILL'):
+        launch.launch(2)
+    assert 'Traceback' not in capfd.readouterr().err
+
+
+def test_other_errors_are_not_taken_for_a_lost_process():
+    with pytest.raises(RuntimeError, match='shapes'):
+        with launch.beside_others():
+            raise RuntimeError('shapes do not fit')
+    with pytest.raises(VlaError, match='lost another process'):
+        with launch.beside_others():
+            raise RuntimeError('[/x/gloo/transport/tcp/pair.cc:537] Connection reset by peer')
 
 
 def test_an_interrupt_reaches_each_process_once(monkeypatch, tmp_path):

@@ -13,7 +13,7 @@ where it was. `nano`, `stage1_3b` and `stage2_3b` are configurations that come w
 
 from pathlib import Path
 
-from vla_cli.arguments import Parser, say
+from vla_cli.arguments import Parser, say, UsageError
 
 
 def add_arguments(parser: Parser) -> None:
@@ -36,6 +36,8 @@ def run(args) -> int:
     """Train, or plan."""
     from vla_training.train.config import load_config
 
+    if args.processes < 1:
+        raise UsageError(f'--processes {args.processes}: expected a whole number of at least 1')
     config = load_config(args.config, args.overrides)
     if args.plan:
         from vla_training.train.plan import plan

@@ -4,12 +4,16 @@ Used by `vla train --processes N`. On a cluster `torchrun` or `accelerate launch
 process that they started is left alone.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 import os
 import signal
 import socket
 import subprocess
 import sys
 from types import FrameType
+
+from vla_core.errors import VlaError
 
 _LOOPBACK = '127.0.0.1'
 _END_S = 10.0
@@ -24,6 +28,7 @@ def launch(processes: int) -> int:
     """Run this very command in `processes` processes; return the first exit code that is not 0.
 
     When one fails the others are ended: they would wait for it. A first Ctrl-C lets them save.
+    VlaError names a process that a signal ended.
     """
     port = _free_port()
     before = signal.signal(signal.SIGTERM, _interrupt)
@@ -36,7 +41,7 @@ def launch(processes: int) -> int:
     except KeyboardInterrupt:
         for process in started:
             process.send_signal(signal.SIGINT)
-        return max(process.wait() for process in started)
+        return max(_exit_code(process.wait()) for process in started)
     finally:
         for process in started:
             _end(process)
@@ -57,8 +62,41 @@ def _wait(started: list[subprocess.Popen[bytes]]) -> int:
                 continue
             running.remove(process)
             if code:
+                _check_signals(started)
                 return code
     return 0
+
+
+def _check_signals(started: list[subprocess.Popen[bytes]]) -> None:
+    """Raise VlaError where a signal ended a process: others, which lost it, end by themselves."""
+    for rank, process in enumerate(started):
+        code = process.poll()
+        if code is not None and code < 0:
+            name = signal.Signals(-code).name
+            why = ': too little memory?' if -code == signal.SIGKILL else ''
+            raise VlaError(
+                f'process {rank} of {len(started)} was ended by {name}{why} (what was saved is '
+                'whole)'
+            )
+
+
+def _exit_code(code: int) -> int:
+    """Code of a process as a shell tells it: 128 and the number of the signal that ended it."""
+    return code if code >= 0 else 128 - code
+
+
+@contextmanager
+def beside_others() -> Iterator[None]:
+    """Say in one line, instead of torch's traceback, that another process of the run has ended."""
+    from torch.distributed import DistError
+
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, DistError) and 'gloo/transport' not in str(error):
+            raise
+        rank = os.environ.get('RANK', '0')
+        raise VlaError(f'process {rank}: lost another process of this run, so it ends') from error
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
