@@ -92,11 +92,12 @@ class RunState:
         if path is None:
             raise VlaError(f'{self._folder}: there is no run to resume; leave --resume out')
         try:
-            numbers = json.loads((path / _NUMBERS).read_text())
+            numbers = _read_numbers(path / _NUMBERS)
             tensors = load_file(path / _TENSORS)
         except (OSError, ValueError, SafetensorError) as error:
             raise VlaError(
-                f'{path}: cannot be read ({error}); remove it and train again'
+                f'{path}: cannot be read ({error}); train again: remove {self._folder}, or choose '
+                'another folder'
             ) from error
         _check_run(path, numbers, run)
         _take(path, tensors, model, average, optimizer)
@@ -170,17 +171,36 @@ def _take(
             }
 
 
+def _read_numbers(path: Path) -> dict[str, Any]:
+    """Return what `save` wrote, or what has another format. ValueError where it is neither."""
+    numbers = json.loads(path.read_text())
+    if not isinstance(numbers, dict):
+        raise ValueError(f'{path.name} is not what a run saves')
+    kinds = {'step': int, 'best': int | float | None, 'run': dict}
+    if numbers.get('format') == FORMAT:
+        for key, kind in kinds.items():
+            if key not in numbers or not isinstance(numbers[key], kind):
+                raise ValueError(f'{path.name} holds no {key}')
+    return numbers
+
+
 def _check_run(path: Path, numbers: Mapping[str, Any], run: Mapping[str, Any]) -> None:
     if numbers.get('format') != FORMAT:
         raise VlaError(f'{path}: of another version; train again')
     before, now = _flat(numbers['run']), _flat(json.loads(json.dumps(run)))
     differing = sorted(key for key in before | now if before.get(key) != now.get(key))
     if differing:
-        texts = [f'{key} was {before.get(key)}, is {now.get(key)}' for key in differing[:3]]
+        texts = [_change(key, before, now) for key in differing[:3]]
         more = f' and {len(differing) - 3} more' if len(differing) > 3 else ''
         raise VlaError(
             f'{path}: this run cannot be resumed, it was another: {"; ".join(texts)}{more}'
         )
+
+
+def _change(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    if key in before and key in now:
+        return f'{key} was {before[key]}, is {now[key]}'
+    return f'{key} is {"gone" if key in before else "new"}'
 
 
 def _flat(data: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
