@@ -1,6 +1,8 @@
 """Batches: the live node's inputs, nothing of the future, labels of the demonstrator."""
 
 from dataclasses import replace
+import os
+import shutil
 
 from conftest import grey, identity, stamp_of, TASK, TellingEncoder
 import numpy as np
@@ -225,6 +227,49 @@ def test_statistics_are_those_of_the_given_episodes_alone(episode, contract, dat
     assert both['state'].first[6] > found['state'].first[6] + 2
 
 
+def hold_all(topic, message, store):
+    """A demonstrator who never acts."""
+    if topic.endswith('action/chunk'):
+        message.reaction = 3
+
+
+def test_an_episode_without_a_sample_is_named_and_in_nothing_else(episode, dataset):
+    one, two = episode('one'), episode('two', change=hold_all)
+    alone, data = dataset(one), dataset(one, two)
+    assert data.paths == (one,) and data.empty == (two,) and not alone.empty
+    assert len(data) == len(alone) and len(data.names) == len(data.digests) == 1
+    for key, found in data.statistics().items():
+        np.testing.assert_array_equal(found.first, alone.statistics()[key].first)
+    more = data.counts['ticks_unusable'] - alone.counts['ticks_unusable']
+    assert more >= data.counts['chunks_held'] > 20
+
+
+def test_views_that_bring_nothing_new_are_counted(episode, contract, dataset):
+    stuck = contract.views[2].topic
+
+    def stall(topic, message, store):
+        if topic.endswith(stuck):
+            message.data = np.frombuffer(grey(77), np.uint8)
+
+    counts = dataset(episode('one', change=stall), labels='robot').counts
+    assert counts['views_stale'] > 5 and not any('chunk' in kind for kind in counts)
+    assert dataset(episode('two')).counts['views_stale'] == 0
+
+
+def test_a_recording_is_known_by_what_it_holds(episode, dataset):
+    def shift(topic, message, store):
+        if topic.endswith('tcp_pose'):
+            message.pose.position.x += 0.001
+
+    path = episode('one')
+    (before,) = dataset(path).digests
+    for file in path.iterdir():
+        os.utime(file, (0, 0))
+    assert dataset(path).digests == [before]
+    shutil.rmtree(path)
+    assert dataset(episode('one', change=shift)).digests != [before]
+
+
 def test_missing_features_are_told_with_the_episode(episode, cache, contract):
     def retract(topic, message, store):
         if topic == '/task':
@@ -240,11 +285,7 @@ def test_missing_features_are_told_with_the_episode(episode, cache, contract):
 
 
 def test_recordings_without_a_demonstrator_are_told_what_to_do(episode, cache, contract):
-    def hold(topic, message, store):
-        if topic.endswith('action/chunk'):
-            message.reaction = 3
-
-    path = episode(change=hold)
+    path = episode(change=hold_all)
     fill(cache, contract, path)
     with pytest.raises(VlaError, match="need labels 'robot'"):
         EpisodeDataset([path], cache, contract)

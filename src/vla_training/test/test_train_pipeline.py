@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 import json
+import os
 from pathlib import Path
+import shutil
 
 import numpy as np
 import pytest
@@ -10,13 +12,16 @@ import torch
 
 from vla_core.config import from_dict
 from vla_core.errors import VlaError
+from vla_data.tagging import read_info
 from vla_policy.checkpoint import load_expert, load_vlm, read_manifest
 from vla_policy.expert.batch import ExpertBatch
 from vla_training.data import corrections
 from vla_training.data.corrections import Correction
+from vla_training.data.split import split_episodes, split_names
 from vla_training.train.config import to_dict, TrainConfig
 from vla_training.train.log import read_log
 from vla_training.train.pipeline import train
+from vla_training.train.sources import base_checkpoint, open_data
 
 
 def run(config, **options):
@@ -43,9 +48,6 @@ def test_a_run_leaves_checkpoints_that_load_strictly_and_tell_what_was_learned(t
 
 
 def test_the_normalisation_is_that_of_the_training_episodes_alone(train_config):
-    from vla_training.data.split import split_episodes
-    from vla_training.train.sources import open_data
-
     given = train_config()
     run(given)
     data = open_data(given, Path(given.init), lambda text: None, fill=False)
@@ -129,6 +131,92 @@ def test_a_cache_that_lacks_nothing_is_not_written_to(train_config, tmp_path):
             run(train_config('mean', steps=1, pooling='mean'))
 
 
+def test_a_damaged_checkpoint_is_refused_before_anything_is_made_of_it(train_config, init):
+    with (init / 'vlm/model.safetensors').open('r+b') as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b'x')
+    given = train_config()
+    with pytest.raises(VlaError, match='wrong hash'):
+        run(given)
+    assert not Path(given.out).exists() and not Path(given.data.cache).exists()
+
+
+def test_an_expert_that_is_none_is_refused_before_the_cache_is_filled(train_config):
+    given = train_config(expert={'passes': 0})
+    with pytest.raises(VlaError, match='expert: passes must be at least 1'):
+        run(given)
+    assert not Path(given.data.cache).exists()
+
+
+def test_another_pooling_is_made_anew_unless_the_run_goes_on(train_config, tmp_path):
+    def base(resume=False, **changes):
+        config = train_config(**changes)
+        return read_manifest(base_checkpoint(config, tmp_path, write=True, resume=resume))
+
+    mean = base(pooling='mean')
+    assert base(pooling='grid').policy.pooling.kind == 'grid'
+    with pytest.raises(VlaError, match='base: was not made of .*train anew'):
+        base(pooling='mean', resume=True)
+    again = base(pooling='mean')
+    assert again.checkpoint_hash == mean.checkpoint_hash
+    assert base(pooling='mean', resume=True).checkpoint_hash == mean.checkpoint_hash
+    assert base(pooling='mean', seed=1).checkpoint_hash != mean.checkpoint_hash
+
+
+def test_a_recording_that_was_replaced_is_noticed_and_named(train_config, episode):
+    given = train_config(steps=2)
+    run(given)
+    path = Path(given.data.episodes[0]) / 'a'
+    started_ns = read_info(path).started_ns
+    shutil.rmtree(path)
+    episode('a', seconds=3.5, started_ns=started_ns)
+    with pytest.raises(VlaError, match='episodes/a was content'):
+        run(given, resume=True)
+
+
+def test_a_run_without_a_state_is_neither_gone_on_with_nor_overwritten(train_config):
+    given = train_config(steps=1)
+    run(given)
+    for state in Path(given.out).glob('state-*'):
+        shutil.rmtree(state)
+    for resume in (False, True):
+        with pytest.raises(VlaError, match='remove the folder, or choose another `out`'):
+            run(given, resume=resume)
+
+
+def test_a_checkpoint_that_a_kill_took_away_is_there_again(train_config):
+    given = train_config(steps=1)
+    run(given)
+    best = Path(given.out) / 'best'
+    wanted = read_manifest(best).checkpoint_hash
+    (best.parent / '.best.exchange').mkdir()
+    best.rename(best.parent / '.best.exchange' / 'old')
+    run(given, resume=True)
+    assert read_manifest(best, verify=True).checkpoint_hash == wanted
+    assert not (best.parent / '.best.exchange').exists()
+
+
+def test_what_is_left_out_is_told_when_training_begins(train_config, episode):
+    def spoil(topic, message, store):
+        if topic.endswith('compressed'):
+            message.data = np.frombuffer(b'no picture', np.uint8)
+
+    def hold(topic, message, store):
+        if topic.endswith('action/chunk'):
+            message.reaction = 3
+
+    episode('spoilt', seconds=2.0, change=spoil)
+    empty = episode('held', seconds=2.0, change=hold)
+    config = train_config(data={'labels': 'recorded', 'validation_share': 0.0})
+    lines = []
+    data = open_data(config, Path(config.init), lines.append, fill=True)
+    assert empty not in data.train.paths and len(data.train.paths) == 4
+    text = '\n'.join(lines)
+    assert f'without a sample: {empty}' in text
+    assert 'chunks held' in text and 'ticks unusable' in text
+    assert 'pictures could not be decoded: the last good one was used' in text
+
+
 def test_what_is_missing_is_told_before_anything_is_made(train_config, tmp_path):
     with pytest.raises(VlaError, match='init: which checkpoint'):
         run(replace(train_config(), init=''))
@@ -177,3 +265,26 @@ def test_corrections_are_learned_from_beside_the_episodes(train_config, correcte
 
     assert samples(more) - samples(lines) == 24
     load_expert(Path(given.out) / 'last')  # without the head that told
+
+
+@pytest.mark.parametrize('empty', ['validates', 'learns'])
+def test_a_side_of_the_corrections_without_a_tick_is_named(train_config, corrected, empty):
+    files = sorted(corrected.glob('*.npz'))
+    learned, others = split_names(files, 0.5)
+    for path in others if empty == 'validates' else learned:
+        corrections.write(corrected, path.stem, [])
+    lines = []
+    data = {'corrections': (str(corrected),), 'validation_share': 0.5}
+    config = train_config(data=data)
+
+    def opened():
+        return open_data(config, Path(config.init), lines.append, fill=True)
+
+    if empty == 'learns':
+        with pytest.raises(VlaError, match=f'none to learn from; {len(others)} would validate'):
+            opened()
+        return
+    assert opened().validation is not None
+    assert any('none validates' in line for line in lines)
+    (line,) = [line for line in lines if line.startswith('without a sample')]
+    assert line.count('.npz') == len(others)

@@ -9,6 +9,7 @@ features too where they are many. Deliberately normalises nothing: the expert do
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+import hashlib
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -77,7 +78,8 @@ class Batch:
 class EpisodeDataset:
     """All ticks of the episodes that have a state, a label and an image set. One thread.
 
-    `counts`: what was left out, and why.
+    `counts`: what was left out, and why; `empty`: episodes without such a tick, which are in
+    nothing else.
     """
 
     def __init__(
@@ -91,11 +93,15 @@ class EpisodeDataset:
         if not episodes:
             raise VlaError('there are no episodes to train on')
         self.options, self._contract = options or DataOptions(), contract
-        self.paths = tuple(Path(path) for path in episodes)
-        self._episodes = [prepare(path, cache.root, contract) for path in self.paths]
-        self.counts = total_counts(self._episodes)
-        rows = [self._usable(episode) for episode in self._episodes]
-        self._check(rows)
+        paths = [Path(path) for path in episodes]
+        prepared = [prepare(path, cache.root, contract) for path in paths]
+        found = [self._usable(episode) for episode in prepared]
+        self._check(found)
+        self.counts = self._left_out(prepared, found)
+        used = [number for number, mine in enumerate(found) if len(mine)]
+        self.paths = tuple(paths[number] for number in used)
+        self.empty = tuple(path for path, mine in zip(paths, found) if not len(mine))
+        self._episodes, rows = [prepared[number] for number in used], [found[n] for n in used]
         self.episode_of = np.repeat(np.arange(len(rows)), [len(mine) for mine in rows])
         self._row_of = np.concatenate(rows)
         self._features = self._open_features(cache)
@@ -110,6 +116,11 @@ class EpisodeDataset:
     def names(self) -> list[set[str]]:
         """What priorities may call each episode: its folder and its tags."""
         return [{path.parent.name, *read_info(path).tags} for path in self.paths]
+
+    @property
+    def digests(self) -> list[str]:
+        """What each episode holds: another recording has another one, by whatever name."""
+        return [_digest(episode) for episode in self._episodes]
 
     @property
     def tick_ns(self) -> np.ndarray:
@@ -153,6 +164,20 @@ class EpisodeDataset:
         first_ns = episode.known_ns[0] if len(episode.known_ns) else np.iinfo(np.int64).max
         usable = mask.any(1) & (episode.robot_ns > 0) & (episode.tick_ns >= first_ns)
         return np.flatnonzero(usable)
+
+    def _left_out(
+        self, episodes: Sequence[PreparedEpisode], rows: Sequence[np.ndarray]
+    ) -> dict[str, int]:  # fmt: skip
+        """Count what preparing left out, ticks that are no sample, and views that were stale."""
+        counts = total_counts(episodes)
+        if not self._told:
+            counts = {kind: n for kind, n in counts.items() if 'chunk' not in kind}
+        counts['ticks_unusable'] = sum(map(len, episodes)) - sum(map(len, rows))
+        # A view that brought nothing new is in a set with the picture of the set before.
+        counts['views_stale'] = sum(
+            int((np.diff(episode.stamps_ns, axis=0) == 0).sum()) for episode in episodes
+        )
+        return counts
 
     def _check(self, rows: Sequence[np.ndarray]) -> None:
         if any(len(mine) for mine in rows):
@@ -227,6 +252,16 @@ class EpisodeDataset:
     @property
     def _told(self) -> bool:
         return self.options.labels == 'recorded'
+
+
+def _digest(episode: PreparedEpisode) -> str:
+    """Sixteen hexadecimal digits over all but the windows, whose sums stand for them."""
+    digest = hashlib.sha256(episode.sensor.total.tobytes() + episode.sensor.squares.tobytes())
+    for item in fields(episode):
+        value = getattr(episode, item.name)
+        if isinstance(value, np.ndarray) and item.name != 'window':
+            digest.update(value.tobytes())
+    return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)

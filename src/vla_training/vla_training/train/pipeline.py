@@ -4,35 +4,40 @@ Called by `vla train`, in each process of a distributed run. The first process f
 prepares episodes, the others wait for it. Deliberately does no learning itself.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 from accelerate import Accelerator
-import numpy as np
 import torch
 
 from vla_core.errors import VlaError
-from vla_policy.checkpoint import derive_checkpoint, load_expert, Manifest, read_manifest
+from vla_policy.checkpoint import (
+    derive_checkpoint,
+    load_expert,
+    Manifest,
+    read_manifest,
+    recover_checkpoint,
+)
 from vla_policy.checkpoint_format import NORMALIZATION
 from vla_policy.expert.expert import ActionExpert
 from vla_policy.normalization import load_normalization, Statistics
 from vla_training.data.weights import sample_weights
 from vla_training.train.config import to_dict, TrainConfig
+from vla_training.train.datasets import Datasets
+from vla_training.train.identity import run_identity
+from vla_training.train.launch import beside_others
 from vla_training.train.log import RunLog
 from vla_training.train.loop import Report, Run, Trainer
 from vla_training.train.model import PolicyModel
-from vla_training.train.sources import base_checkpoint, Datasets, open_data
+from vla_training.train.sources import BASE, base_checkpoint, open_data
 from vla_training.train.stages import build_encoder, saved_parts
 from vla_training.train.state import RunState, writing
 from vla_training.train.validation import Validation
 
 CONFIG = 'config.json'
-# What may differ between a run and its resumption: nothing that changes the weights.
-_HARMLESS = ('out', 'device', 'distributed', 'threads', 'log_every', 'save_every')
+_AWAY = 'remove the folder, or choose another `out`'
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ class Outcome:
     first: bool  # of the processes: the one that tells
 
 
+@beside_others()
 def train(
     config: TrainConfig, report: Report, *, resume: bool = False,
     accelerator: Accelerator | None = None,
@@ -52,27 +58,30 @@ def train(
     """Train and write `best` and `last` checkpoints. VlaError for what a person can put right."""
     torch.set_num_threads(config.threads)
     accelerator = accelerator or make_accelerator(config)
-    tell: Report = report if accelerator.is_main_process else lambda text: None
+    first = accelerator.is_main_process
+    tell: Report = report if first else lambda text: None
     out = Path(config.out)
+    if first:
+        for name in ('best', 'last', BASE):
+            recover_checkpoint(out / name)
     _check_folder(out, resume)
     with accelerator.main_process_first():
-        base = base_checkpoint(config, out, write=accelerator.is_main_process)
-        data = open_data(config, base, tell, fill=accelerator.is_main_process)
-    info = read_manifest(base)
+        base = base_checkpoint(config, out, write=first, resume=resume)
+        info = read_manifest(base)
+        config.expert.over(info.policy.expert)  # told before the cache is filled
+        data = open_data(config, base, tell, fill=first)
     statistics = _statistics(config, info, data)
     model = build_model(config, info, statistics, accelerator.device)
     trainer = Trainer(_run(config, info, statistics, model, data, tell), accelerator)
     if resume:
         trainer.resume()
         tell(f'{out}: goes on at step {trainer.progress.step}')
-    elif accelerator.is_main_process:
+    elif first:
         with writing(out / CONFIG):
             out.mkdir(parents=True, exist_ok=True)
             (out / CONFIG).write_text(json.dumps(to_dict(config), indent=1) + '\n')
     finished = trainer.train()
-    return Outcome(
-        finished, trainer.progress.step, trainer.progress.best, accelerator.is_main_process
-    )  # fmt: skip
+    return Outcome(finished, trainer.progress.step, trainer.progress.best, first)
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
@@ -144,7 +153,7 @@ def _run(
         validation = Validation(data.validation, config.validation_samples, size, config.seed)
     return Run(
         config, model, data.train, weights, validation, RunState(out),
-        _identity(config, info, data.train.paths, weights),
+        run_identity(config, info, data, weights),
         _saver(config, info.folder, statistics, model),
         lambda step: RunLog(out, step), report,
     )  # fmt: skip
@@ -156,31 +165,22 @@ def _saver(
     def save(name: str) -> None:
         target = Path(config.out) / name
         with writing(target):
-            derive_checkpoint(
-                base, target, model.expert, statistics, overwrite=True, **saved_parts(model)
-            )
+            derive_checkpoint(  # the base was verified when the run began
+                base, target, model.expert, statistics, overwrite=True, verify=False,
+                **saved_parts(model),
+            )  # fmt: skip
 
     return save
 
 
-def _identity(
-    config: TrainConfig, info: Manifest, paths: Sequence[Path], weights: np.ndarray
-) -> dict[str, Any]:
-    names = '\n'.join(path.name for path in paths)
-    kept = {key: value for key, value in to_dict(config).items() if key not in _HARMLESS}
-    return {
-        'config': kept,
-        'checkpoint': info.checkpoint_hash,
-        'episodes': hashlib.sha256(names.encode()).hexdigest()[:16],
-        'samples': len(weights),
-    }
-
-
 def _check_folder(out: Path, resume: bool) -> None:
-    used = RunState(out).newest is not None or (out / 'last').exists()
-    if used and not resume:
+    state, last = RunState(out).newest is not None, (out / 'last').exists()
+    if resume and not state:
+        advice = _AWAY if last else 'leave --resume out'
+        raise VlaError(f'{out}: there is no run to resume; {advice}')
+    if state and not resume:
         raise VlaError(
             f'{out}: holds a run; go on with --resume, choose another `out`, or remove it'
         )
-    if resume and not used:
-        raise VlaError(f'{out}: there is no run to resume; leave --resume out')
+    if last and not resume:
+        raise VlaError(f'{out}: holds a run without a state to go on from; {_AWAY}')

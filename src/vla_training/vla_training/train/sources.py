@@ -1,11 +1,11 @@
 """Where a run's checkpoint and samples come from.
 
 Called by the pipeline: a base checkpoint with the pooling that is wanted, the cache filled, the
-episodes split and opened.
+episodes split and opened. What is beside them is in datasets.py.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,46 +13,63 @@ import torch
 from vla_core.errors import VlaError
 from vla_policy.checkpoint import derive_checkpoint, Manifest, read_manifest
 from vla_policy.checkpoint_create import untrained_statistics
+from vla_policy.checkpoint_format import BACKBONE
 from vla_policy.expert.expert import ActionExpert
 from vla_policy.pooling import build_pooling, PoolingConfig
 from vla_training.cache.build import build, CacheOrder, episode_folders
 from vla_training.cache.identity import identity_of
 from vla_training.cache.store import FeatureCache
 from vla_training.data.ages import AgeModel, FixedAges, LatencyAges
-from vla_training.data.corrections import correction_files, CorrectionDataset
 from vla_training.data.dataset import DataOptions, EpisodeDataset
-from vla_training.data.joined import JoinedDataset
 from vla_training.data.prepared import feature_keys, prepared
-from vla_training.data.split import split_episodes, split_names
+from vla_training.data.split import split_episodes
 from vla_training.train.config import DataConfig, TrainConfig
+from vla_training.train.datasets import Datasets, with_corrections
 from vla_training.train.loop import Report
 
 BASE = 'base'
 
 
-@dataclass(frozen=True)
-class Datasets:
-    """Split by episode; no validation where none is wanted."""
+def base_checkpoint(
+    config: TrainConfig, out: Path, *, write: bool, resume: bool = False
+) -> Path:  # fmt: skip
+    """Return `init`, or with another pooling a checkpoint derived from it in the run's folder.
 
-    train: EpisodeDataset | JoinedDataset
-    validation: EpisodeDataset | JoinedDataset | None
-
-
-def base_checkpoint(config: TrainConfig, out: Path, *, write: bool) -> Path:
-    """Return `init`, or with another pooling a checkpoint derived from it in the run's folder."""
+    With `write` every file is verified, and that one made anew; a run that is resumed keeps its
+    own. VlaError where a file is damaged, or what is kept is not made of `init`.
+    """
     if not config.init:
         raise VlaError('init: which checkpoint to start from? (vla checkpoint create makes one)')
-    info = read_manifest(config.init)
+    info = read_manifest(config.init, verify=write)
     if config.pooling in (None, info.policy.pooling.kind):
         return info.folder
-    target = out / BASE
-    if write and not target.exists():
-        repool(info, target, PoolingConfig(config.pooling), config.seed)
+    target, pooling = out / BASE, PoolingConfig(config.pooling)
+    if write and resume and target.exists():
+        _check_derived(read_manifest(target, verify=True), info, pooling)
+    elif write:
+        repool(info, target, pooling, config.seed)
     return target
 
 
+def _check_derived(info: Manifest, source: Manifest, pooling: PoolingConfig) -> None:
+    """Raise VlaError unless `info` is `source` with that pooling; of the seed the state tells."""
+
+    def rest(one: Manifest) -> tuple[object, ...]:
+        kept = {name: file for name, file in one.files.items() if name.startswith(BACKBONE)}
+        return kept, one.policy.backbone, one.contract.hash
+
+    if info.policy.pooling != pooling or rest(info) != rest(source):
+        raise VlaError(
+            f'{info.folder}: was not made of {source.folder} as it is now; restore that, or train '
+            'anew into another `out`'
+        )
+
+
 def repool(info: Manifest, target: Path, pooling: PoolingConfig, seed: int) -> None:
-    """Write a checkpoint like another one, with another pooling and an untrained expert."""
+    """Write a checkpoint like another one, with another pooling and an untrained expert.
+
+    One that is there is replaced.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         weights = build_pooling(pooling, info.policy.expert.feature_width).state_dict()
@@ -60,7 +77,7 @@ def repool(info: Manifest, target: Path, pooling: PoolingConfig, seed: int) -> N
         fresh = ActionExpert(expert, untrained_statistics(expert))
     derive_checkpoint(
         info.folder, target, fresh, untrained_statistics(expert), pooling=weights,
-        pooling_config=pooling, trained=False,
+        pooling_config=pooling, trained=False, overwrite=True,
     )  # fmt: skip
 
 
@@ -71,18 +88,33 @@ def open_data(config: TrainConfig, base: Path, report: Report, *, fill: bool) ->
     if config.stage != 'frozen':
         return _pictures(config, base, folders, report)
     if fill and options.fill_cache and not _complete(base, folders, Path(options.cache)):
-        report(f'{options.cache}: computing the features that it lacks')
-        order = CacheOrder(
-            base, folders, Path(options.cache), max_bytes=options.max_cache_gb * 1e9,
-            threads=config.threads,
-        )  # fmt: skip
-        encoded = build(order).encoded
-        if encoded.computed:
-            report(f'{options.cache}: {encoded.computed} of {encoded.sets} image sets computed')
+        _fill(config, base, folders, report)
     return _opened(
         config, base, folders, report, EpisodeDataset,
         lambda: FeatureCache.for_checkpoint(options.cache, base),
     )  # fmt: skip
+
+
+def _fill(
+    config: TrainConfig, base: Path, folders: Sequence[Path], report: Report
+) -> None:  # fmt: skip
+    """Compute the features that the cache lacks, and tell what became of it."""
+    options = config.data
+    report(f'{options.cache}: computing the features that it lacks')
+    done = build(CacheOrder(
+        base, tuple(folders), Path(options.cache), max_bytes=options.max_cache_gb * 1e9,
+        threads=config.threads,
+    ))  # fmt: skip
+    encoded = done.encoded
+    if done.leftovers:
+        report(f'{options.cache}: {done.leftovers} unfinished files of killed runs removed')
+    if encoded.computed:
+        report(f'{options.cache}: {encoded.computed} of {encoded.sets} image sets computed')
+    if encoded.undecodable:
+        report(
+            f'{options.cache}: {encoded.undecodable} pictures could not be decoded: the last good '
+            'one was used'
+        )
 
 
 def _complete(base: Path, folders: Sequence[Path], root: Path) -> bool:
@@ -134,39 +166,11 @@ def _opened(
             data.options = replace(given, ages=data.measured_ages())
         return data
 
-    recordings = opened(learned), opened(held) if held else None
-    sets = _with_corrections(config, info, *recordings)
-    _tell(sets, report)
+    recordings = (opened(learned), opened(held)) if held else (opened(learned),)
+    sets = with_corrections(config, info, recordings)
+    for line in sets.described():
+        report(line)
     return sets
-
-
-def _tell(sets: Datasets, report: Report) -> None:
-    held = sets.validation
-    report(
-        f'{len(sets.train.paths)} episodes with {len(sets.train)} samples to learn from, '
-        f'{len(held.paths) if held else 0} with {len(held) if held else 0} to validate'
-    )
-
-
-def _with_corrections(
-    config: TrainConfig, info: Manifest, train: EpisodeDataset, held: EpisodeDataset | None
-) -> Datasets:
-    """Put what `vla dagger` collected beside the recordings, split in the same shares."""
-    options = config.data
-    if not options.corrections:
-        return Datasets(train, held)
-    files = correction_files([Path(path) for path in options.corrections], info.folder)
-    learned, others = split_names(files, options.validation_share, options.split_seed)
-    views = len(info.contract.views)
-
-    def opened(paths: list[Path]) -> CorrectionDataset:
-        passes, sensor = train.options.passes, options.sensor == 'normal'
-        return CorrectionDataset(paths, views, passes, sensor=sensor)
-
-    both = JoinedDataset(train, opened(learned))
-    if held is None or not others:
-        return Datasets(both, held)
-    return Datasets(both, JoinedDataset(held, opened(others)))
 
 
 def _age_model(options: DataConfig) -> AgeModel:
