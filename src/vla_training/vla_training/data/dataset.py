@@ -169,9 +169,11 @@ class EpisodeDataset:
         self, episodes: Sequence[PreparedEpisode], rows: Sequence[np.ndarray]
     ) -> dict[str, int]:  # fmt: skip
         """Count what preparing left out, ticks that are no sample, and views that were stale."""
-        counts = total_counts(episodes)
-        if not self._told:
-            counts = {kind: n for kind, n in counts.items() if 'chunk' not in kind}
+        counts = {
+            kind: count
+            for kind, count in total_counts(episodes).items()
+            if kind != 'samples_accepted' and (self._told or 'chunk' not in kind)
+        }
         counts['ticks_unusable'] = sum(map(len, episodes)) - sum(map(len, rows))
         # A view that brought nothing new is in a set with the picture of the set before.
         counts['views_stale'] = sum(
