@@ -5,7 +5,7 @@ import pytest
 
 from vla_core.errors import ConfigError
 from vla_sim.faults import Channel, Fault, FaultPlan, parse_fault
-from vla_sim.shared import SharedState
+from vla_sim.shared import COLUMNS, SharedState, WIDTH
 
 MS = 1_000_000
 
@@ -143,11 +143,11 @@ def test_ring_interpolates_joints_but_not_phases():
     shared = SharedState()
     shared.go(1_000_000_000)
     for i in range(10):
-        state = np.zeros(30)
-        state[0], state[27] = i, i
+        state = np.zeros(WIDTH)
+        state[0], state[COLUMNS.phase] = i, i
         shared.append(state)
     states, outside = shared.states_at(np.array([1_003_000_000, 999_000_000, 1_100_000_000]))
     np.testing.assert_allclose(states[:, 0], [1.5, 0, 9])
-    np.testing.assert_allclose(states[:, 27], [1, 0, 9])
+    np.testing.assert_allclose(states[:, COLUMNS.phase], [1, 0, 9])
     assert outside == 2
     assert shared.has_state(1_018_000_000) and not shared.has_state(1_018_000_001)
