@@ -25,6 +25,7 @@ class Truth:
     inside: bool = True
     tissue_punctured: bool = False
     force_n: float = 0.0
+    side_n: float = 0.0
     radial_m: float = 0.0
 
 
