@@ -88,3 +88,9 @@ def test_no_rate_is_zero_or_above_the_peak_before_the_end(steps, warm_up, hold, 
     rates = [learning_rate(peak, step, steps, config) for step in range(steps)]
     assert all(0.0 <= rate <= peak * (1 + 1e-9) for rate in rates)
     assert all(rate > 0.0 for rate in rates[:-1])
+
+
+def test_a_folder_of_the_same_name_hides_no_configuration_of_the_suite(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path('nano').mkdir()
+    assert load_config(Path('nano'), ['out=x']).out == 'x'

@@ -204,7 +204,7 @@ def _plain(value: Any) -> Any:
 def _find(path: Path) -> Path:
     """Return a name without a suffix as the package's own file of that name."""
     own = Path(__file__).with_name('configs') / f'{path}.yaml'
-    return own if not path.suffix and not path.exists() and own.is_file() else path
+    return own if not path.suffix and not path.is_file() and own.is_file() else path
 
 
 def _require(condition: bool, name: str, expected: str) -> None:
