@@ -5,7 +5,7 @@ moment of the exchange leaves the one before in a hidden folder beside, which `r
 puts back. Deliberately knows no optimiser state: what a resumed run needs lies elsewhere.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 import os
 from os import PathLike
@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from vla_core.disk import sync
 from vla_policy import checkpoint_format as layout
 from vla_policy import manifest
 from vla_policy.checkpoint_create import write_checkpoint
@@ -94,21 +95,12 @@ def _exchange(folder: Path) -> Path:
 
 def _put(work: Path, folder: Path) -> None:
     """Put `work` in the place of `folder`, all of it being on the disk."""
-    _sync((work, *work.rglob('*')))
+    for path in (work, *work.rglob('*')):
+        sync(path)
     if folder.exists():
         os.replace(folder, _exchange(folder) / _OLD)
     os.replace(work, folder)
-    _sync((folder.parent,))
-
-
-def _sync(paths: Iterable[Path]) -> None:
-    """Wait until files and folders are on the disk."""
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    sync(folder.parent)
 
 
 def _check_taken(info: Manifest, statistics: bool, pooling: bool, content: bool) -> None:

@@ -7,7 +7,6 @@ import pytest
 from training import make_config, make_trainer
 
 from vla_core.errors import VlaError
-from vla_training.train import log
 from vla_training.train.identity import run_identity
 from vla_training.train.log import RunLog
 from vla_training.train.state import _check_run
@@ -42,7 +41,7 @@ def test_a_log_that_cannot_be_written_anew_stays_as_it_was(tmp_path, monkeypatch
     def full(descriptor):
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(log.os, 'fsync', full)
+    monkeypatch.setattr('os.fsync', full)
     with pytest.raises(VlaError, match='No space left on device'):
         RunLog(tmp_path, 1)
     assert (tmp_path / 'log.jsonl').read_text() == before

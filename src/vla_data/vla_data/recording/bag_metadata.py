@@ -6,12 +6,12 @@ nothing; what is in `custom` is the caller's.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-import os
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from vla_core.disk import replace_whole
 from vla_data.errors import BagError
 
 FILE_NAME = 'metadata.yaml'
@@ -102,16 +102,8 @@ class _PlainDumper(yaml.SafeDumper):
 
 def write(folder: Path, content: Mapping[str, Any]) -> None:
     """Replace metadata.yaml in one step; OSError when the disk refuses, the old one stays."""
-    temporary = folder / f'.{FILE_NAME}.{os.getpid()}'
-    try:
-        with temporary.open('w', encoding='utf-8') as file:
-            file.write(to_text(content))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, folder / FILE_NAME)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    text = to_text(content)
+    replace_whole(folder / FILE_NAME, lambda partial: partial.write_text(text, encoding='utf-8'))
 
 
 def read(folder: Path) -> dict[str, Any] | None:

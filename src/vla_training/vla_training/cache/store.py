@@ -19,8 +19,9 @@ import uuid
 
 import numpy as np
 
+from vla_core.disk import PARTIAL
 from vla_core.errors import VlaError
-from vla_training.cache.files import PARTIAL, replace_file
+from vla_training.cache.files import replace_file
 from vla_training.cache.identity import EncoderIdentity, feature_key, identity_of, KEY_BYTES
 
 FEATURES, ABOUT, LOCK = 'features', 'about.json', '.lock'

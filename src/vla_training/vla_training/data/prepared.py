@@ -17,7 +17,7 @@ import numpy as np
 
 from vla_core.contract import Contract
 from vla_core.counters import Counters
-from vla_core.disk import why_not_written
+from vla_core.disk import partial_path, sync, why_not_written
 from vla_core.freshness import Reaction
 from vla_core.pose_track import PoseTrack
 from vla_core.timebase import NS, s_to_ns
@@ -26,7 +26,7 @@ from vla_data.errors import BagError
 from vla_data.samples import Sample, SampleReader
 from vla_data.samples.topics import find_topics, POSE, pose_arrays, stamp_ns
 from vla_training.cache.encoding import black_key
-from vla_training.cache.files import DAMAGED, partial_path, replace_file, sync
+from vla_training.cache.files import DAMAGED, replace_file
 from vla_training.cache.identity import picture_digest
 from vla_training.cache.image_sets import image_sets
 from vla_training.cache.store import FeatureCache

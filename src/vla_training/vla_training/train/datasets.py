@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from vla_core.errors import VlaError
 from vla_policy.checkpoint import Manifest
+from vla_training.cache.files import DAMAGED
 from vla_training.data.corrections import correction_files, CorrectionDataset
 from vla_training.data.dataset import EpisodeDataset
 from vla_training.data.joined import JoinedDataset
@@ -85,5 +85,5 @@ def _has_tick(path: Path) -> bool:
     try:
         with np.load(path, allow_pickle=False) as file:
             return len(file['actions']) > 0
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+    except DAMAGED:
         return True

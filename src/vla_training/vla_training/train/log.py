@@ -5,13 +5,13 @@ goes on.
 """
 
 import json
-import os
 from pathlib import Path
 import time
 from typing import Any
 
 import numpy as np
 
+from vla_core.disk import replace_whole
 from vla_training.train.state import writing
 
 LOG = 'log.jsonl'
@@ -28,7 +28,8 @@ class RunLog:
         with writing(self._path):
             folder.mkdir(parents=True, exist_ok=True)
             kept = [entry for entry in read_log(folder) if entry['step'] <= step]
-            _replace(self._path, ''.join(json.dumps(entry) + '\n' for entry in kept))
+            text = ''.join(json.dumps(entry) + '\n' for entry in kept)
+            replace_whole(self._path, lambda partial: partial.write_text(text))
             self._file = self._path.open('a')
             self._board = SummaryWriter(folder / 'tensorboard', purge_step=step + 1)
 
@@ -59,16 +60,6 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
         except ValueError:
             continue
     return entries
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file beside and put it in the place of `path`, whole or not at all."""
-    beside = path.with_name(f'.{path.name}')
-    with beside.open('w') as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
 
 
 class Meter:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from vla_core.disk import why_not_written
+from vla_core.disk import sync, why_not_written
 from vla_core.errors import VlaError
 from vla_training.train.average import Average
 from vla_training.train.model import trained
@@ -70,10 +70,8 @@ class RunState:
             write_tensors(partial / _TENSORS, tensors)
             numbers = {'format': FORMAT, 'step': progress.step, 'best': progress.best,
                        'torch': torch.__version__, 'run': dict(run)}  # fmt: skip
-            with (partial / _NUMBERS).open('w') as file:
-                json.dump(numbers, file, indent=1, sort_keys=True)
-                file.flush()
-                os.fsync(file.fileno())
+            (partial / _NUMBERS).write_text(json.dumps(numbers, indent=1, sort_keys=True))
+            sync(partial / _NUMBERS)
             shutil.rmtree(target, ignore_errors=True)
             os.replace(partial, target)
         for other in self._folder.glob('state-*'):
@@ -129,8 +127,7 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     from safetensors.torch import save_file
 
     save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, path)
-    with path.open('rb') as file:
-        os.fsync(file.fileno())
+    sync(path)
 
 
 def _tensors(
