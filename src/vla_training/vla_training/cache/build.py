@@ -33,6 +33,7 @@ from vla_training.data.prepared import (
     prepared,
     PreparedEpisode,
 )
+from vla_training.processes import ended_by_errors
 
 _LOOK_S = 0.5
 
@@ -128,11 +129,9 @@ def _results(
             yield worker.episode(path), count.value
         return
     context = multiprocessing.get_context('spawn')  # neither CUDA nor threads survive a fork
-    others = multiprocessing.active_children()
     shared, turn = context.Value('q', 0), context.Value('q', 0)
-    with ProcessPoolExecutor(
-        order.jobs, context, _begin, (order, identity, shared, turn)
-    ) as pool:  # fmt: skip
+    given = order, identity, shared, turn
+    with ProcessPoolExecutor(order.jobs, context, _begin, given) as pool, ended_by_errors():
         left = {pool.submit(_episode, path) for path in order.episodes}
         try:
             while left:
@@ -147,10 +146,6 @@ def _results(
                 'a process of vla cache was killed: too little memory? Try again with fewer '
                 '--jobs; what is done stays'
             ) from error
-        except BaseException:  # nobody waits for what the others are at; what is done stays
-            for process in set(multiprocessing.active_children()).difference(others):
-                process.terminate()
-            raise
 
 
 class _Count:

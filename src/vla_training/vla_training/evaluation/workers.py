@@ -14,6 +14,7 @@ import signal
 from typing import Any, TypeVar
 
 from vla_core.errors import VlaError
+from vla_training.processes import ended_by_errors
 
 Item = TypeVar('Item')
 Tool = TypeVar('Tool')
@@ -35,8 +36,8 @@ def work_through(
         tool = make()
         yield from (work(tool, item) for item in items)
         return
-    context, others = multiprocessing.get_context('spawn'), multiprocessing.active_children()
-    with ProcessPoolExecutor(min(jobs, len(items)), context, _start, (make, work)) as pool:
+    context, count = multiprocessing.get_context('spawn'), min(jobs, len(items))
+    with ProcessPoolExecutor(count, context, _start, (make, work)) as pool, ended_by_errors():
         try:
             with _interrupts_later():
                 futures = [pool.submit(_work, item) for item in items]
@@ -48,10 +49,6 @@ def work_through(
                 'a worker process was killed, most likely for lack of memory: try again with '
                 'fewer jobs'
             ) from error
-        except BaseException:  # nobody waits for what the others are at
-            for process in set(multiprocessing.active_children()).difference(others):
-                process.terminate()
-            raise
 
 
 @contextmanager
