@@ -58,30 +58,26 @@ def positive(text: str) -> float:
     return value
 
 
-def whole(least: int, most: int = 10**9) -> Callable[[str], int]:
+def whole(
+    least: int, most: int = 10**9, what: str = 'whole number'
+) -> Callable[[str], int]:  # fmt: skip
     """Return a reader of whole numbers from `least` to `most`, for argparse's `type`."""
 
     def read(text: str) -> int:
         if not text.isdecimal() or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(
-                f'{text!r} is not a whole number from {least} to {most}'
-            )
+            raise argparse.ArgumentTypeError(f'{text!r} is not a {what} from {least} to {most}')
         return int(text)
 
     return read
+
+
+processes = whole(1, 256, 'number of processes')
 
 
 def port(text: str) -> int:
     """Return a TCP port, for argparse's `type`."""
     if not text.isdigit() or not 0 < int(text) < 65536:
         raise argparse.ArgumentTypeError(f'{text!r} is not a port from 1 to 65535')
-    return int(text)
-
-
-def processes(text: str) -> int:
-    """Return a number of processes, for argparse's `type`."""
-    if not text.isdecimal() or not 1 <= int(text) <= 256:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a number of processes from 1 to 256')
     return int(text)
 
 
