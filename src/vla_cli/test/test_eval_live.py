@@ -8,25 +8,16 @@ import pytest
 from vla_cli.evaluation import live
 from vla_cli.examples.live import Operator
 from vla_core.errors import VlaError
+from vla_sim.testing import truth_sample
 from vla_training.evaluation.watch import TruthWatch
 
 NS = 1_000_000_000
 STACK = SimpleNamespace(running=lambda: True)
 
 
-@dataclass
-class Truth:
-    """What the judge reads of vla_sim.truth.TruthSample: moving, then at the depth to hold."""
-
-    stamp_ns: int
-    depth_m: float = 0.0165
-    commanded_speed_m_s: float = 0.005
-    tissue_depth_m: float = 0.0175
-    inside: bool = True
-    tissue_punctured: bool = False
-    force_n: float = 0.0
-    side_n: float = 0.0
-    radial_m: float = 0.0
+HOLDING = {
+    'depth_m': 0.0165, 'tissue_depth_m': 0.0175, 'inside': True, 'commanded_speed_m_s': 0.005,
+}  # fmt: skip
 
 
 @dataclass
@@ -49,7 +40,7 @@ class Link:
     def spin(self, seconds, stop=lambda: False):
         end_s = self.now_s + seconds
         while self.now_s < end_s and not stop():
-            self.watch.take(Truth(round(self.now_s * NS)))
+            self.watch.take(truth_sample(round(self.now_s * NS), **HOLDING))
             self.now_s += 0.01
 
 

@@ -8,23 +8,10 @@ from vla_core.freshness import Reaction
 from vla_core.timebase import NS, Tick
 from vla_inference.engine.scripted_ticks import check_action, ScriptedTicks, Seen
 from vla_sim.scripted import ScriptedExpert
-from vla_sim.truth import TruthSample
+from vla_sim.testing import truth_sample
 
 START_NS = 1_700_000_000 * NS
 INSERT = 'insert the needle into the trocar'
-
-
-def truth(stamp_ns, tip_m=(0.2, 0.0, 0.15)):
-    """A scene with the needle some centimetres in front of the opening."""
-    return TruthSample(
-        stamp_ns=stamp_ns, joint_rad=[0.0] * 6, joint_rad_s=[0.0] * 6, tip_m=list(tip_m),
-        tip_quat=[0.0, 0.97, 0.0, 0.243], tip_speed_m_s=0.0, opening_m=[0.235, 0.0, 0.105],
-        axis=[0.47, 0.0, -0.88], trocar_quat=[0.0, 0.97, 0.0, 0.243], tissue_depth_m=0.018,
-        depth_m=-0.05, radial_m=0.0, angle_rad=0.0, force_n=0.0, side_n=0.0, distance_m=1.0,
-        surface=0, inside=False, valve_open=False, tissue_punctured=False, commanded_speed_m_s=0.0,
-        last_motion_ns=0, last_stop_ns=0, activated=True, homed=True, paused=False, error=0,
-        estop=False, pstop2=False, powered=True,
-    )  # fmt: skip
 
 
 class Ticker:
@@ -41,7 +28,7 @@ class Ticker:
 
     def step(self, task=INSERT, age_s=0.01, skipped=0, late_s=0.0, **seen):
         self.index += 1 + skipped
-        sample = None if age_s is None else truth(self.stamp_ns - round(age_s * NS))
+        sample = None if age_s is None else truth_sample(self.stamp_ns - round(age_s * NS))
         deadline_ns = self.steady_ns - round(late_s * NS)
         tick = Tick(self.index, deadline_ns, self.stamp_ns, round(late_s * NS), skipped)
         return self.ticks.step(tick, Seen(sample, task, **seen))

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+import shutil
 
 os.environ['HF_HUB_OFFLINE'] = '1'  # before transformers is imported
 
@@ -23,10 +24,16 @@ def contract_path():
 
 @pytest.fixture(scope='session')
 def nano(tmp_path_factory):
-    """A nano checkpoint; tests that spoil one copy it first."""
+    """A nano checkpoint; tests that spoil one take `copy`."""
     folder = tmp_path_factory.mktemp('checkpoints') / 'nano'
     create_checkpoint('nano', folder, 0, CONTRACT)
     return folder
+
+
+@pytest.fixture
+def copy(nano, tmp_path):
+    """The nano checkpoint, to spoil."""
+    return shutil.copytree(nano, tmp_path / 'copy')
 
 
 @pytest.fixture

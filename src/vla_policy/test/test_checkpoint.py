@@ -27,11 +27,6 @@ from vla_policy.checkpoint import (
 from vla_policy.pooling import PoolingConfig
 
 
-@pytest.fixture
-def copy(nano, tmp_path):
-    return shutil.copytree(nano, tmp_path / 'copy')
-
-
 def load_both(folder):
     load_expert(folder)
     load_vlm(folder)

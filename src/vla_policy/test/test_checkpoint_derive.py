@@ -16,11 +16,6 @@ from vla_policy.checkpoint import (
 
 
 @pytest.fixture
-def copy(nano, tmp_path):
-    return shutil.copytree(nano, tmp_path / 'copy')
-
-
-@pytest.fixture
 def expert(nano):
     return load_expert(nano)
 

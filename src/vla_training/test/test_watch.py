@@ -1,34 +1,24 @@
 """Episodes of the live graph are judged by the truth as headless ones are."""
 
-from dataclasses import dataclass, field
 import math
 
 import pytest
 
+from vla_sim.testing import truth_sample
 from vla_training.evaluation.watch import TruthWatch
 from vla_training.simulation.judge import STANDING_M
 
 MS = 1_000_000
 
 
-@dataclass
-class Truth:
-    """What the judge reads of vla_sim.truth.TruthSample."""
-
-    stamp_ns: int
-    depth_m: float = -0.02
-    radial_m: float = 0.0
-    force_n: float = 0.0
-    side_n: float = 0.0
-    inside: bool = False
-    tissue_punctured: bool = False
-    commanded_speed_m_s: float = 0.01
-    tissue_depth_m: float = field(default=0.018)
+def truth(ms, **values):
+    """The needle on its way to the opening, but for `values`."""
+    return truth_sample(ms * MS, **{'depth_m': -0.02, 'commanded_speed_m_s': 0.01} | values)
 
 
 def feed(watch, start_ms, end_ms, **values):
     for ms in range(start_ms, end_ms, 10):
-        watch.take(Truth(ms * MS, **values))
+        watch.take(truth(ms, **values))
 
 
 def test_the_needle_at_its_depth_for_a_second_is_a_success():
@@ -50,14 +40,14 @@ def test_a_needle_that_creeps_is_held_only_where_it_need_not_stand():
     for standing_m, verdict in ((1e-3, 'success'), (STANDING_M, '')):
         watch = TruthWatch(0, 25.0, standing_m)
         for ms in range(0, 1200, 10):
-            watch.take(Truth(ms * MS, depth_m=0.0166 + 0.0007e-3 * ms, inside=True))
+            watch.take(truth(ms, depth_m=0.0166 + 0.0007e-3 * ms, inside=True))
         assert watch.verdict == verdict
 
 
 def test_seconds_without_truth_do_not_count_as_held():
     watch = TruthWatch(0, 25.0)
     for second in range(8):
-        watch.take(Truth(second * 1000 * MS, depth_m=0.017, inside=True))
+        watch.take(truth(second * 1000, depth_m=0.017, inside=True))
     assert watch.verdict == ''
 
 
