@@ -7,9 +7,11 @@ from safetensors.torch import save_file
 from torch.distributed.tensor import DTensor
 from training import make_config, make_model, make_trainer
 
+from vla_training.train.launch import beside_others
 from vla_training.train.sharing import gathered
 
 
+@beside_others()
 def main(folder, save_to, distributed='ddp', resume=False):
     model = make_model(head='flow')
     config = make_config(folder, accumulation=4, steps=6, distributed=distributed)

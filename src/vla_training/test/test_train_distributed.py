@@ -1,5 +1,6 @@
 """Several processes on the loopback address learn what one does from the same global batches."""
 
+from contextlib import nullcontext
 import json
 import os
 from pathlib import Path
@@ -148,6 +149,16 @@ def test_other_errors_are_not_taken_for_a_lost_process():
     with pytest.raises(VlaError, match='lost another process'):
         with launch.beside_others():
             raise RuntimeError('[/x/gloo/transport/tcp/pair.cc:537] Connection reset by peer')
+
+
+def test_the_group_of_the_processes_is_left_at_the_end(tmp_path):
+    for error in (None, VlaError('the disk is full')):
+        with pytest.raises(VlaError) if error else nullcontext(), launch.beside_others():
+            store = f'file://{tmp_path}/{error is None}'
+            torch.distributed.init_process_group('gloo', store, rank=0, world_size=1)
+            if error:
+                raise error
+        assert not torch.distributed.is_initialized()
 
 
 def test_an_interrupt_reaches_each_process_once(monkeypatch, tmp_path):

@@ -87,8 +87,12 @@ def _exit_code(code: int) -> int:
 
 @contextmanager
 def beside_others() -> Iterator[None]:
-    """Say in one line, instead of torch's traceback, that another process of the run has ended."""
-    from torch.distributed import DistError
+    """Work in the group of a run's processes, and leave it at the end.
+
+    The end of another one is said in one line, instead of torch's traceback. A group that is not
+    left has threads that may still free Python's objects while the interpreter is gone: SIGABRT.
+    """
+    from torch.distributed import destroy_process_group, DistError, is_initialized
 
     try:
         yield
@@ -97,6 +101,9 @@ def beside_others() -> Iterator[None]:
             raise
         rank = os.environ.get('RANK', '0')
         raise VlaError(f'process {rank}: lost another process of this run, so it ends') from error
+    finally:
+        if is_initialized():
+            destroy_process_group()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
