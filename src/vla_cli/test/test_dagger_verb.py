@@ -8,8 +8,8 @@ from vla_cli.main import main
 @pytest.mark.parametrize(
     ('words', 'error'),
     [
-        (('--seed', '-1'), '--seed -1: expected 0 to'),
-        (('--episodes', '0'), '--episodes 0: expected 1 to 100000'),
+        (('--seed', '-1'), "'-1' is not a seed from 0 to"),
+        (('--episodes', '0'), "'0' is not a number of episodes from 1 to 100000"),
         (('--jobs', '0'), 'a number of processes from 1 to 256'),
         (('--jobs', '-3'), 'a number of processes from 1 to 256'),
         (('--teacher-share', '2'), 'expected a number from 0 to 1'),

@@ -241,7 +241,8 @@ def test_insertion_succeeds_after_a_second_at_depth_without_the_rim(first, outco
 @pytest.mark.parametrize(
     ('words', 'text'),
     [
-        (['--record', '0', '--out', 'x'], '--record 0'),
+        (['--record', '0', '--out', 'x'], "--record: '0' is not a number of episodes"),
+        (['--record', '1', '--out', 'x', '--seed', '-1'], "'-1' is not a seed from 0"),
         (['--record', '1'], '--out'),
         (['--headless', '--out', 'x'], '--record N'),
         (['--record', '1', '--out', 'x', '--task', 'still'], '--headless only'),

@@ -72,6 +72,8 @@ def whole(
 
 
 processes = whole(1, 256, 'number of processes')
+episodes = whole(1, 100_000, 'number of episodes')
+first_seed = whole(0, 2_000_000_000, 'seed')  # and a seed for each episode fits 31 bits
 
 
 def port(text: str) -> int:

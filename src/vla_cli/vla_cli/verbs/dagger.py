@@ -11,8 +11,7 @@ demonstrations are below 300000, of evaluation below 100000.
 from pathlib import Path
 import time
 
-from vla_cli.arguments import Parser, processes, say
-from vla_core.errors import VlaError
+from vla_cli.arguments import episodes, first_seed, Parser, processes, say
 
 
 def add_arguments(parser: Parser) -> None:
@@ -20,8 +19,8 @@ def add_arguments(parser: Parser) -> None:
     add = parser.add_argument
     add('--checkpoint', type=Path, required=True, metavar='DIR', help='a trained policy')
     add('--out', type=Path, required=True, metavar='DIR', help='folder for the corrections')
-    add('--episodes', type=int, default=340, metavar='N', help='(%(default)s)')
-    add('--seed', type=int, default=300_000, metavar='S', help='of the first (%(default)s)')
+    add('--episodes', type=episodes, default=340, metavar='N', help='(%(default)s)')
+    add('--seed', type=first_seed, default=300_000, metavar='S', help='of the first (%(default)s)')
     add('--jobs', type=processes, default=1, metavar='N', help='processes (%(default)s)')
     add('--teacher-share', type=float, default=0.15, metavar='P',
         help='share of episodes that the demonstrator drives (%(default)s)')  # fmt: skip
@@ -35,7 +34,6 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args) -> int:
     """Collect and sum up."""
-    _check(args)
     from vla_policy.checkpoint import read_manifest
     from vla_training.dagger.collect import collect, Collected, DaggerOptions
     from vla_training.dagger.teacher import Driver
@@ -62,11 +60,3 @@ def run(args) -> int:
         f'{sum(one.reason == "success" for one in driven)} of the {len(driven)} it drove'
     )
     return 0
-
-
-def _check(args) -> None:
-    if not 1 <= args.episodes <= 100_000:
-        raise VlaError(f'--episodes {args.episodes}: expected 1 to 100000')
-    last = 2**31 - 1 - args.episodes
-    if not 0 <= args.seed <= last:
-        raise VlaError(f'--seed {args.seed}: expected 0 to {last}')
