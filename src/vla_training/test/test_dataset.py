@@ -297,7 +297,7 @@ def test_recordings_without_a_demonstrator_are_told_what_to_do(episode, cache, c
 def test_features_that_do_not_fit_in_memory_are_read_from_disk(episode, dataset, monkeypatch):
     path = episode()
     held = everything(dataset(path)).inputs.features
-    monkeypatch.setattr('vla_training.data.dataset._IN_MEMORY_BYTES', 0)
+    monkeypatch.setattr('vla_training.data.features._IN_MEMORY_BYTES', 0)
     data = dataset(path)
     assert not data._features._held
     assert torch.equal(everything(data).inputs.features, held)

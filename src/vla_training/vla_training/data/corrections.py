@@ -19,8 +19,8 @@ from vla_core.errors import VlaError
 from vla_policy.expert.batch import ExpertBatch
 from vla_training.cache.files import DAMAGED, replace_file
 from vla_training.cache.identity import identity_of
-from vla_training.data.dataset import Batch, TRUTH
-from vla_training.data.prepared import to_half
+from vla_training.data.batch import Batch, TRUTH
+from vla_training.data.extraction import to_half
 
 FORMAT = 1
 _NOTE, _ROWS = 'corrections.json', '.npz'

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 import hashlib
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 import torch
@@ -24,11 +24,11 @@ from vla_policy.expert.batch import ExpertBatch
 from vla_policy.normalization import Statistics
 from vla_training.cache.store import FeatureCache
 from vla_training.data.ages import AgeModel, LatencyAges, MeasuredAges
+from vla_training.data.batch import Batch, TRUTH
+from vla_training.data.features import CachedFeatures, Features, Pick
 from vla_training.data.motion import motion_since
-from vla_training.data.prepared import feature_keys, prepare, PreparedEpisode, total_counts
+from vla_training.data.prepared import prepare, PreparedEpisode, total_counts
 from vla_training.data.statistics import joined, Sums
-
-_IN_MEMORY_BYTES = 1e9  # features up to here are held in memory
 
 
 @dataclass(frozen=True)
@@ -53,26 +53,6 @@ class DataOptions:
             if getattr(self, name) not in allowed:
                 value = getattr(self, name)
                 raise VlaError(f'{name} {value!r}: expected {" or ".join(allowed)}')
-
-
-# At the tick, base frame: opening from the needle's tip (m), trocar's axis minus the needle's, and
-# how the eye moves (m/s, rad/s).
-TRUTH = 12
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """B samples."""
-
-    inputs: ExpertBatch
-    actions: torch.Tensor  # (B, H, 6) float32 m and rad a step, base frame
-    mask: torch.Tensor  # (B, H) bool: steps that are labels
-    truth: torch.Tensor  # (B, TRUTH) what the policy is not shown, NaN where nobody knows it
-
-    def to(self, device: torch.device | str) -> 'Batch':
-        """Move all tensors."""
-        own = (self.inputs, self.actions, self.mask, self.truth)
-        return Batch(*(item.to(device) for item in own))  # type: ignore[arg-type]
 
 
 class EpisodeDataset:
@@ -106,8 +86,8 @@ class EpisodeDataset:
         self._row_of = np.concatenate(rows)
         self._features = self._open_features(cache)
 
-    def _open_features(self, cache: FeatureCache) -> 'Features':
-        return _Features(self.paths, self._episodes, cache, self.options.images)
+    def _open_features(self, cache: FeatureCache) -> Features:
+        return CachedFeatures(self.paths, self._episodes, cache, self.options.images)
 
     def __len__(self) -> int:
         return len(self._row_of)
@@ -194,7 +174,7 @@ class EpisodeDataset:
             return episode.label, episode.label_mask
         return episode.done, episode.done_mask
 
-    def _pick(self, index: int, age_s: float, delay_s: float, period_s: float) -> 'Pick':
+    def _pick(self, index: int, age_s: float, delay_s: float, period_s: float) -> Pick:
         """Which image sets the features of a sample were made from, and how old they are."""
         number, row = int(self.episode_of[index]), int(self._row_of[index])
         episode = self._episodes[number]
@@ -210,7 +190,7 @@ class EpisodeDataset:
         images = images[np.maximum.accumulate(np.where(images >= 0, np.arange(len(images)), 0))]
         return Pick(number, row, tuple(images.tolist()), age_s)
 
-    def _collate(self, picks: Sequence['Pick'], absent: np.ndarray) -> Batch:
+    def _collate(self, picks: Sequence[Pick], absent: np.ndarray) -> Batch:
         episodes = [self._episodes[pick.episode] for pick in picks]
 
         def rows(name: str) -> np.ndarray:
@@ -264,51 +244,3 @@ def _digest(episode: PreparedEpisode) -> str:
         if isinstance(value, np.ndarray) and item.name != 'window':
             digest.update(value.tobytes())
     return digest.hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class Pick:
-    """One sample with its features: numbers of the episode, the tick, each pass's image set."""
-
-    episode: int
-    row: int
-    images: tuple[int, ...]  # newest first
-    age_s: float
-
-
-class Features(Protocol):
-    """Where the features of image sets come from."""
-
-    def get(self, episode: int, images: int) -> np.ndarray:
-        """Features (T, D) float16 of one image set."""
-        ...
-
-
-class _Features:
-    """Features of every image set, in memory where they fit."""
-
-    def __init__(
-        self, paths: Sequence[Path], episodes: Sequence[PreparedEpisode], cache: FeatureCache,
-        images: str,
-    ) -> None:  # fmt: skip
-        self._cache = cache
-        self._keys = [feature_keys(episode, cache, images == 'black') for episode in episodes]
-        missing = [sum(key not in cache for key in keys) for keys in self._keys]
-        if any(missing):
-            path = next(path for path, count in zip(paths, missing) if count)
-            total = sum(len(keys) for keys in self._keys)
-            raise VlaError(
-                f'{path}: {sum(missing)} of {total} image sets have no features of this encoder '
-                f'({cache.identity.name}) in {cache.root}: run vla cache again'
-            )
-        wanted = sorted({key for keys in self._keys for key in keys})
-        size = cache.get(wanted[0]).nbytes * len(wanted) if wanted else 0
-        held = wanted if size <= _IN_MEMORY_BYTES else []
-        self._held = {key: cache.get(key) for key in held}
-
-    def get(self, episode: int, images: int) -> np.ndarray:
-        """Features (T, D) float16 of one image set."""
-        key = self._keys[episode][images]
-        found = self._held.get(key)
-        return self._cache.get(key) if found is None else found
-

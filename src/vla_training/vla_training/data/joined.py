@@ -13,8 +13,9 @@ import torch
 from vla_core.errors import VlaError
 from vla_policy.expert.batch import ExpertBatch
 from vla_policy.normalization import Statistics
+from vla_training.data.batch import Batch
 from vla_training.data.corrections import CorrectionDataset
-from vla_training.data.dataset import Batch, EpisodeDataset
+from vla_training.data.dataset import EpisodeDataset
 
 
 class JoinedDataset:

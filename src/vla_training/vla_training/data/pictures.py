@@ -19,7 +19,9 @@ from vla_training.cache.files import DAMAGED, replace_file
 from vla_training.cache.identity import picture_digest
 from vla_training.cache.image_sets import image_sets
 from vla_training.cache.store import FeatureCache
-from vla_training.data.dataset import Batch, EpisodeDataset, Features, Pick
+from vla_training.data.batch import Batch
+from vla_training.data.dataset import EpisodeDataset
+from vla_training.data.features import Features, Pick
 from vla_training.data.prepared import episode_name
 
 _FOLDER = 'pictures'

@@ -13,7 +13,7 @@ from torch import nn
 
 from vla_policy.expert.batch import ExpertBatch
 from vla_policy.expert.expert import ActionExpert
-from vla_training.data.dataset import TRUTH
+from vla_training.data.batch import TRUTH
 from vla_training.pretrain.teller import Teller, truth_loss
 from vla_training.train.config import OptimizerConfig
 from vla_training.train.seam import TrainingBatch
