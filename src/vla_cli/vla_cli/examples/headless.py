@@ -6,8 +6,6 @@ same messages, byte for byte. Deliberately makes no vision-language features: th
 """
 
 from dataclasses import asdict, replace
-import heapq
-import itertools
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import numpy as np
 
 from vla_cli.examples import messages as msg
 from vla_cli.examples.options import EpisodeOptions, LIMIT_S, TASKS
+from vla_cli.examples.outbox import absent_topics, announce, Outbox
 from vla_core.arms import meca500 as kin
 from vla_core.contract import Contract
 from vla_core.errors import VlaError
@@ -25,7 +24,7 @@ from vla_core.rotation import euler_to_quat
 from vla_core.safety.values import ArmState, GateState
 from vla_core.timebase import NS, s_to_ns
 from vla_data.episode import EpisodeInfo
-from vla_data.importing.messages import TASK_TOPIC, TASK_TYPE
+from vla_data.importing.messages import TASK_TOPIC
 from vla_data.recording.manifest import Manifest
 from vla_data.recording.writer import EpisodeWriter
 from vla_sim.disturbance import Disturber
@@ -71,14 +70,12 @@ class HeadlessEpisode:
         self._changed = False
         settings = ExecutorSettings(period_ns=contract.action.period_ns)
         self._path = command_path(self._devices, settings, self._note_change)
-        self._queue: list[tuple[int, int, str, bytes]] = []  # what is still on its way
-        self._order = itertools.count()
+        self._outbox, self._manifest = Outbox(), manifest
         self._pending: list[tuple[int, TimedChunk]] = []  # chunks before their publication
         self._arriving: list[sim.Samples] = []
         self._chunks = self._batches = self._received = self._states = 0
         self._robot_ns = self._sensor_ns = 0
         self._view_topics = {view.name: view.topic for view in contract.views}
-        self._topics = {topic.name: topic for topic in manifest.topics}
         self._folder, self._common = path, common
         self._preparing = self._retracted = False
         self._held_ns: int | None = None  # when the insertion had succeeded
@@ -104,13 +101,16 @@ class HeadlessEpisode:
         if self._goal is Goal.RETRACT:
             self._insert_first()
         self._writer = EpisodeWriter(self._folder, self._info(self._common))
-        self._announce()
+        self._outbox.record_into(self._writer, self._started_ns)
+        announce(self._writer, self._contract, self._manifest)
+        text = self._messages.task(TASKS[self._options.task])  # first, as a recorder repeats it
+        self._outbox.put(TASK_TOPIC, self._started_ns, text)
         end_ns = self._started_ns + s_to_ns(self._options.limit_s)
         with self._writer:
             while self._devices.now_ns < end_ns and not self._done():
                 self._step()
             duration_s = (self._devices.now_ns - self._started_ns) / NS
-            self._flush(self._devices.now_ns)
+            self._outbox.flush(self._devices.now_ns)
             outcome = self._outcome()
             self._writer.close(
                 outcome=outcome, ended_ns=self._devices.now_ns, loss=self._loss(),
@@ -136,7 +136,6 @@ class HeadlessEpisode:
             self._step()
         self._goal, self._started_ns = Goal.RETRACT, self._devices.now_ns
         self._preparing = False
-        self._queue.clear()
 
     def _done(self) -> bool:
         if self._goal is Goal.INSERT:
@@ -153,29 +152,12 @@ class HeadlessEpisode:
         good = self._held_ns is not None and not self._judge.harm
         return 'success' if good else 'failure'
 
-    def _announce(self) -> None:
-        """Name the topics; the task comes first, as the recorder repeats latched messages."""
-        contract, state = self._contract, self._contract.state
-        wanted = {view.topic: contract.images.type for view in contract.views}
-        for spec in (contract.sensor, contract.action):
-            wanted[spec.topic] = spec.type
-        wanted |= {state.joint_topic: state.joint_type, state.pose_topic: state.pose_type}
-        wanted |= {msg.COMMAND_TOPIC: msg.COMMAND_TYPE, msg.STATUS_TOPIC: msg.STATUS_TYPE}
-        wanted[TASK_TOPIC] = TASK_TYPE
-        for name, kind in wanted.items():
-            topic = self._topics.get(name)
-            self._writer.add_topic(f'/{name}', kind, topic.qos if topic else None)
-        text = self._messages.task(TASKS[self._options.task])
-        self._put(TASK_TOPIC, self._started_ns, text)
-
     def _extra(self) -> dict[str, Any]:
-        written = {name.strip('/') for name, count in self._writer.counts.items() if count}
-        absent = sorted(name for name in self._topics if name.strip('/') not in written)
         return {
             'generator': asdict(self._options),
             'seed': self._options.seed,
             'judgement': self._judge.to_dict(),
-            'absent_topics': absent,
+            'absent_topics': absent_topics(self._writer, self._manifest),
             'chunks_refused': self._path.gate.counters.snapshot().get('chunks_refused', 0),
         }
 
@@ -208,7 +190,7 @@ class HeadlessEpisode:
                 self._path.enable()
         if since_ns % STATUS_NS == 0:
             self._tell_status()
-        self._flush(devices.now_ns)
+        self._outbox.flush(devices.now_ns)
 
     def _look(self) -> None:
         """Judge this instant, and note when the insertion has succeeded."""
@@ -229,13 +211,13 @@ class HeadlessEpisode:
                 delay_s,
             )  # fmt: skip
             self._batches += 1
-            self._put(self._contract.sensor.topic, batch.arrived_ns, data)
+            self._outbox.put(self._contract.sensor.topic, batch.arrived_ns, data)
 
     def _see(self) -> None:
         for stamp_ns, arrived_ns, pictures in self._devices.pictures():
             for number, (view, jpeg) in enumerate(pictures.items()):
                 data = self._messages.image(stamp_ns, view, jpeg)
-                self._put(self._view_topics[view], arrived_ns + number * sim.MS, data)
+                self._outbox.put(self._view_topics[view], arrived_ns + number * sim.MS, data)
 
     def _robot_state(self) -> None:
         now_ns, robot = self._devices.now_ns, self._devices.commanded.robot
@@ -246,8 +228,8 @@ class HeadlessEpisode:
         self._robot_ns, log_ns, state = now_ns, now_ns + sim.ROBOT_DELAY_NS, self._contract.state
         self._states += 1
         joint_data = self._messages.moving_joints(now_ns, joints, robot.measured_rad_s)
-        self._put(state.joint_topic, log_ns, joint_data)
-        self._put(state.pose_topic, log_ns, self._messages.pose(now_ns, position_m, quat))
+        self._outbox.put(state.joint_topic, log_ns, joint_data)
+        self._outbox.put(state.pose_topic, log_ns, self._messages.pose(now_ns, position_m, quat))
 
     def _tick(self) -> None:
         """A tick of the scripted expert; its chunk is published a little later."""
@@ -271,7 +253,7 @@ class HeadlessEpisode:
         )  # fmt: skip
         published_ns = now_ns + PUBLISHED_NS
         data = self._messages.chunk(chunk, published_ns, self._robot_ns, self._sensor_ns)
-        self._put(self._contract.action.topic, published_ns, data)
+        self._outbox.put(self._contract.action.topic, published_ns, data)
         self._pending.append((published_ns, replace(chunk, delta=executed)))
 
     def _deliver_chunks(self) -> None:
@@ -284,7 +266,7 @@ class HeadlessEpisode:
         for item in (refusal, report):
             if item is not None and (self._changed or since_ns % COMMAND_STATUS_NS == 0):
                 data = self._messages.command(self._path, item)
-                self._put(msg.COMMAND_TOPIC, self._devices.now_ns, data)
+                self._outbox.put(msg.COMMAND_TOPIC, self._devices.now_ns, data)
         self._changed = False
 
     def _tell_status(self) -> None:
@@ -292,16 +274,4 @@ class HeadlessEpisode:
         gate, report = str(self._path.gate.state), self._devices.robot.report()
         rate_hz = NS / SLOT_NS
         data = self._messages.status(now_ns, report, gate, age_s, rate_hz, self._states)
-        self._put(msg.STATUS_TOPIC, now_ns, data)
-
-    # The file ------------------------------------------------------------------------------------
-
-    def _put(self, topic: str, log_ns: int, data: bytes) -> None:
-        heapq.heappush(self._queue, (log_ns, next(self._order), f'/{topic}', data))
-
-    def _flush(self, until_ns: int) -> None:
-        """Write what has arrived; what came before the recording began belongs to no episode."""
-        while self._queue and self._queue[0][0] <= until_ns:
-            log_ns, _, topic, data = heapq.heappop(self._queue)
-            if log_ns >= self._started_ns:
-                self._writer.write(topic, log_ns, log_ns, data)
+        self._outbox.put(msg.STATUS_TOPIC, now_ns, data)
