@@ -10,7 +10,8 @@ from vla_core.errors import VlaError
 from vla_policy.expert.batch import ExpertBatch
 from vla_training.data import corrections
 from vla_training.data.batch import Batch, TRUTH
-from vla_training.data.corrections import Correction, correction_files, CorrectionDataset, INPUTS
+from vla_training.data.corrected import CorrectionDataset
+from vla_training.data.corrections import Correction, correction_files, INPUTS
 from vla_training.data.joined import JoinedDataset
 from vla_training.data.weights import sample_weights
 

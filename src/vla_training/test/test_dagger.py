@@ -12,7 +12,8 @@ from vla_sim.scripted_values import Goal
 from vla_training.dagger import collect as collecting
 from vla_training.dagger.collect import collect, DaggerOptions
 from vla_training.dagger.teacher import Driver, ELSEWHERE, TaughtPolicy
-from vla_training.data.corrections import correction_files, CorrectionDataset
+from vla_training.data.corrected import CorrectionDataset
+from vla_training.data.corrections import correction_files
 from vla_training.evaluation.episode import Episode
 from vla_training.evaluation.evaluate import run_one
 from vla_training.evaluation.options import EvaluationOptions

@@ -11,13 +11,14 @@ import torch
 
 from vla_core.errors import VlaError
 from vla_policy.checkpoint import load_expert, load_trainable, read_manifest
-from vla_training.pretrain import pipeline, scenes
+from vla_training.pretrain import pipeline, rendering, scenes
 from vla_training.pretrain import run as pretrain_run
 from vla_training.pretrain.batches import relight, SceneBatches
 from vla_training.pretrain.keypoints import centres, image_loss, look_loss, token_loss
 from vla_training.pretrain.labels import KEYPOINTS, TOOL_VIEW
 from vla_training.pretrain.objective import SeeingModel
-from vla_training.pretrain.pipeline import pretrain, RenderOptions
+from vla_training.pretrain.pipeline import pretrain
+from vla_training.pretrain.rendering import RenderOptions
 from vla_training.pretrain.run import Pretraining, PretrainOptions
 from vla_training.pretrain.sensing import SensingOptions
 from vla_training.pretrain.stage import rate
@@ -28,15 +29,19 @@ STAGES = TrunkOptions(steps=2, batch=2), SensingOptions(steps=2, batch=2)
 torch.set_num_threads(1)
 
 
+def grid_of(checkpoint):
+    return rendering.grid_for(read_manifest(checkpoint), load_trainable(checkpoint))
+
+
 @pytest.fixture(scope='module')
 def rendered(nano, tmp_path_factory):
     """Two shards of made-up scenes of the model's size: a bright square on the target."""
     folder = tmp_path_factory.mktemp('scenes')
-    grid = pipeline.grid_of(nano)
+    grid = grid_of(nano)
     rng = np.random.default_rng(0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scenes, 'SHARD', 8)
-        pipeline.claim(folder, pipeline.render_size(grid))
+        rendering.claim(folder, rendering.render_size(grid))
     for index in range(2):
         images = rng.integers(0, 60, (8, 5, grid.height, grid.width, 3), dtype=np.uint8)
         points = rng.uniform(-0.8, 0.8, (8, 5, KEYPOINTS, 2)).astype(np.float32)
@@ -359,13 +364,13 @@ def test_a_damaged_shard_is_named_before_anything_is_learned(nano, rendered, tmp
 
 
 def test_a_folder_of_scenes_that_cannot_be_read_or_be_is_named(nano, tmp_path):
-    size = pipeline.render_size(pipeline.grid_of(nano))
+    size = rendering.render_size(grid_of(nano))
     (tmp_path / 'scenes.json').write_text('{"width": 2')
     with pytest.raises(VlaError, match=r'scenes\.json: cannot be read.*another --scenes'):
-        pipeline.claim(tmp_path, size)
+        rendering.claim(tmp_path, size)
     (tmp_path / 'file').write_text('')
     with pytest.raises(VlaError, match='file/scenes.json: cannot be written'):
-        pipeline.claim(tmp_path / 'file', size)
+        rendering.claim(tmp_path / 'file', size)
 
 
 def test_what_ends_rendering_is_told(tmp_path, monkeypatch):
@@ -374,7 +379,7 @@ def test_what_ends_rendering_is_told(tmp_path, monkeypatch):
 
     monkeypatch.setattr(scenes, 'SceneSource', refused)
     problems = queue.SimpleQueue()
-    pipeline._render(tmp_path, None, [0], problems)
+    rendering._render(tmp_path, None, [0], problems)
     assert str(problems.get_nowait()) == 'no graphics'
 
 

@@ -59,7 +59,8 @@ def run(args) -> int:
     """Render, train, write."""
     import torch
 
-    from vla_training.pretrain.pipeline import pretrain, RenderOptions
+    from vla_training.pretrain.pipeline import pretrain
+    from vla_training.pretrain.rendering import RenderOptions
     from vla_training.pretrain.run import PretrainOptions
     from vla_training.pretrain.sensing import SensingOptions
     from vla_training.pretrain.trunk import TrunkOptions

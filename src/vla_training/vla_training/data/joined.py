@@ -14,7 +14,7 @@ from vla_core.errors import VlaError
 from vla_policy.expert.batch import ExpertBatch
 from vla_policy.normalization import Statistics
 from vla_training.data.batch import Batch
-from vla_training.data.corrections import CorrectionDataset
+from vla_training.data.corrected import CorrectionDataset
 from vla_training.data.dataset import EpisodeDataset
 
 

@@ -6,12 +6,9 @@ untrained: demonstrations teach it.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-import json
-import multiprocessing
+from dataclasses import asdict, replace
 from pathlib import Path
 import shutil
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,30 +24,17 @@ from vla_policy.checkpoint import (
 from vla_policy.checkpoint_format import NORMALIZATION
 from vla_policy.checkpoint_load import choose_dtype
 from vla_policy.expert.expert import ActionExpert
-from vla_policy.geometry import Grid, image_grid
 from vla_policy.normalization import load_normalization, Statistics
 from vla_policy.trainable import TrainableEncoder
-from vla_training.cache.files import replace_file
-from vla_training.pretrain import scenes
 from vla_training.pretrain.batches import SceneBatches
 from vla_training.pretrain.objective import SeeingModel
+from vla_training.pretrain.rendering import claim, grid_for, render_all, render_size, RenderOptions
 from vla_training.pretrain.run import Pretraining, PretrainOptions, Report
 from vla_training.pretrain.sensing import SensingOptions, train_sensing, window_statistics
 from vla_training.pretrain.trunk import train_trunk, TrunkOptions
 from vla_training.train.state import RunState, writing
 
-_LOOK_S = 20.0
 _LEAST_STD = 1e-3
-# Rendered at twice the pixels of the model, at least: live pictures are brought down as well.
-_OVERSAMPLING = 2
-
-
-@dataclass(frozen=True)
-class RenderOptions:
-    """How many picture sets, by how many processes (0: only what is there)."""
-
-    sets: int = 30_000
-    jobs: int = 1
 
 
 def pretrain(
@@ -79,12 +63,7 @@ def pretrain(
     options = replace(options, dtype=str(dtype).removeprefix('torch.'))
     info = read_manifest(source)
     encoder = load_trainable(source)
-    size = render_size(_grid(info, encoder))
-    claim(scene_folder, size)
-    render_all(scene_folder, size, render, report)
-    batches = SceneBatches(scene_folder, options.held_back_shards)
-    if not batches.ready:
-        raise VlaError(f'{scene_folder} holds too few scenes to learn from: use a larger --sets')
+    batches = _scenes(scene_folder, info, encoder, render, options.held_back_shards, report)
     statistics = _statistics(info, batches, sensing.seed)
     expert = ActionExpert(info.policy.expert, statistics)
     expert.load_state_dict(load_expert(source).state_dict())
@@ -126,87 +105,18 @@ def _check_target(target: Path, state: RunState, resume: bool) -> None:
         raise VlaError(f'{target}: already exists; choose another --out or remove it')
 
 
-def grid_of(source: Path) -> Grid:
-    """Return what the model of checkpoint `source` makes of the contract's pictures."""
-    return _grid(read_manifest(source), load_trainable(source))
-
-
-def _grid(info: Manifest, encoder: TrainableEncoder) -> Grid:
-    images = info.contract.images
-    return image_grid((images.height, images.width), encoder.rules)
-
-
-def render_size(grid: Grid) -> scenes.RenderSize:
-    """Return how scenes are rendered for a model that sees `grid`."""
-    return scenes.RenderSize(
-        grid.width * _OVERSAMPLING, grid.width * _OVERSAMPLING * 9 // 16, grid
-    )
-
-
-def claim(folder: Path, size: scenes.RenderSize) -> None:
-    """Note in the folder what its scenes are like; VlaError where it holds others."""
-    note = json.dumps(scenes.kind(size))
-    path = folder / 'scenes.json'
-    if not path.exists():
-        replace_file(path, lambda partial: partial.write_text(note + '\n'))
-    try:
-        there = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise VlaError(
-            f'{path}: cannot be read ({error}); choose another --scenes folder or remove {folder}'
-        ) from error
-    if there != json.loads(note):
-        raise VlaError(
-            f'{folder} holds scenes of another kind ({json.dumps(there)}): '
-            'choose another --scenes folder or remove it'
-        )
-
-
-def render_all(
-    folder: Path, size: scenes.RenderSize, render: RenderOptions, report: Report
-) -> None:
-    """Render the shards that are missing. VlaError when that ends before they are there."""
-    shards = -(-render.sets // scenes.SHARD)
-    missing = [index for index in range(shards) if not scenes.shard_ready(folder, index)]
-    if not missing or not render.jobs:
-        return
-    context = multiprocessing.get_context('spawn')
-    problems = context.SimpleQueue()
-    workers = [
-        context.Process(
-            target=_render, args=(folder, size, missing[job :: render.jobs], problems), daemon=True
-        )
-        for job in range(render.jobs)
-    ]
-    try:
-        for worker in workers:
-            worker.start()
-        while any(worker.is_alive() for worker in workers):
-            workers[0].join(_LOOK_S)
-            left = sum(not scenes.shard_ready(folder, index) for index in missing)
-            report(f'scenes: {shards - left} of {shards} shards rendered')
-    finally:
-        for worker in workers:
-            worker.terminate()
-            worker.join()
-    if not problems.empty():
-        raise problems.get()
-    if any(not scenes.shard_ready(folder, index) for index in missing):
-        raise VlaError(f'{folder}: rendering ended early; the same command goes on with it')
-
-
-def _render(
-    folder: Path, size: scenes.RenderSize, shards: list[int], problems: Any
-) -> None:  # fmt: skip
-    """Render shards; `problems`, a queue, takes what ends it."""
-    torch.set_num_threads(1)
-    try:
-        source = scenes.SceneSource(size)
-        for index in shards:
-            scenes.write_shard(folder, index, source)
-        source.close()
-    except VlaError as error:
-        problems.put(error)
+def _scenes(
+    folder: Path, info: Manifest, encoder: TrainableEncoder, render: RenderOptions, held_back: int,
+    report: Report,
+) -> SceneBatches:  # fmt: skip
+    """Return what is learned from, rendered where it is missing."""
+    size = render_size(grid_for(info, encoder))
+    claim(folder, size)
+    render_all(folder, size, render, report)
+    batches = SceneBatches(folder, held_back)
+    if not batches.ready:
+        raise VlaError(f'{folder} holds too few scenes to learn from: use a larger --sets')
+    return batches
 
 
 def _statistics(info: Manifest, batches: SceneBatches, seed: int) -> Mapping[str, Statistics]:

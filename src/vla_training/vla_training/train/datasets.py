@@ -13,7 +13,8 @@ import numpy as np
 from vla_core.errors import VlaError
 from vla_policy.checkpoint import Manifest
 from vla_training.cache.files import DAMAGED
-from vla_training.data.corrections import correction_files, CorrectionDataset
+from vla_training.data.corrected import CorrectionDataset
+from vla_training.data.corrections import correction_files
 from vla_training.data.dataset import EpisodeDataset
 from vla_training.data.joined import JoinedDataset
 from vla_training.data.split import split_names
