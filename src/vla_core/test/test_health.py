@@ -13,7 +13,6 @@ from vla_core.health import (
     age_item,
     HealthItem,
     Level,
-    limit_item,
     rate_item,
     RateMeter,
     worst_level,
@@ -83,9 +82,6 @@ def test_items_are_judged_by_their_thresholds():
         'r', Level.ERROR, '1.00 Hz < 2.00 Hz', {'rate_hz': '1.00'}
     )
     assert rate_item('r', 0.0, 4.5, 2.0).level is Level.STALE
-    assert limit_item('jitter', 3, 5, 10, 'ms').message == '3 ms'
-    assert limit_item('jitter', 7, 5, 10, 'ms').level is Level.WARN
-    assert limit_item('jitter', 11, 5, 10, 'ms').message == '11 ms > 10 ms'
 
 
 @pytest.mark.parametrize(

@@ -115,20 +115,3 @@ def age_item(
     if verdict.age_s is None:
         level = Level.STALE
     return HealthItem(name, level, verdict.reason or f'age {age_s:.3f} s', shown)
-
-
-def limit_item(
-    name: str,
-    value: float,
-    warn_above: float,
-    error_above: float,
-    unit: str = '',
-    values: dict[str, str] | None = None,
-) -> HealthItem:
-    """Judge a number that should stay low: a count of losses, a jitter, an offset."""
-    text = f'{value:g} {unit}'.strip()
-    for level, limit in ((Level.ERROR, error_above), (Level.WARN, warn_above)):
-        if value > limit:
-            message = f'{text} > {limit:g} {unit}'.strip()
-            return HealthItem(name, level, message, {'value': f'{value:g}', **(values or {})})
-    return HealthItem(name, Level.OK, text, {'value': f'{value:g}', **(values or {})})

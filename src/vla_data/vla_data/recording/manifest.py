@@ -5,7 +5,6 @@ with the files for `ros2 bag` beside it. It deliberately knows no namespace: nam
 unless they begin with '/'.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any, Literal
@@ -89,9 +88,3 @@ def overrides_text(manifest: Manifest, namespace: str = '') -> str:
     """Return the text of the override file."""
     head = '# Made from manifest.yaml by `vla_data.recording.manifest`; a test compares the two.\n'
     return head + yaml.safe_dump(qos_overrides(manifest, namespace), sort_keys=False)
-
-
-def of_groups(topics: dict[str, Topic], groups: Iterable[str]) -> list[str]:
-    """Return the names of the topics that belong to one of the groups."""
-    wanted = set(groups)
-    return [name for name, topic in topics.items() if topic.group in wanted]
