@@ -191,45 +191,47 @@ class EpisodeDataset:
         return Pick(number, row, tuple(images.tolist()), age_s)
 
     def _collate(self, picks: Sequence[Pick], absent: np.ndarray) -> Batch:
-        episodes = [self._episodes[pick.episode] for pick in picks]
+        labels, told = ('label', 'label_mask') if self._told else ('done', 'done_mask')
+        return Batch(
+            self._inputs(picks, absent),
+            torch.from_numpy(self._rows(picks, labels)),
+            torch.from_numpy(self._rows(picks, told)),
+            torch.full((len(picks), TRUTH), torch.nan),
+        )
 
-        def rows(name: str) -> np.ndarray:
-            return np.stack([getattr(e, name)[p.row] for e, p in zip(episodes, picks)])
-
-        def sets(name: str) -> np.ndarray:
-            found = [getattr(e, name)[list(p.images)] for e, p in zip(episodes, picks)]
-            return np.stack([sets.reshape(-1, *sets.shape[2:]) for sets in found])
-
-        mask = rows('mask') & ~absent[:, None]
-        window = torch.from_numpy(rows('window')).float()
+    def _inputs(self, picks: Sequence[Pick], absent: np.ndarray) -> ExpertBatch:
+        mask = self._rows(picks, 'mask') & ~absent[:, None]
+        window = torch.from_numpy(self._rows(picks, 'window')).float()
         window.masked_fill_(~torch.from_numpy(mask)[..., None], 0.0)
-        stamps_ns, state = sets('stamps_ns'), rows('state')
-        ages_s = (rows('tick_ns')[:, None] - stamps_ns) / NS
+        stamps_ns, state = self._sets(picks, 'stamps_ns'), self._rows(picks, 'state')
+        ages_s = (self._rows(picks, 'tick_ns')[:, None] - stamps_ns) / NS
         motion = motion_since(
-            self._contract, stamps_ns, sets('poses'), state, rows('robot_ns')
+            self._contract, stamps_ns, self._sets(picks, 'poses'), state,
+            self._rows(picks, 'robot_ns'),
         )  # fmt: skip
         features = np.stack([
             np.concatenate([self._features.get(p.episode, number) for number in p.images])
             for p in picks
         ])  # fmt: skip
-        given = {
-            'features': torch.from_numpy(features).float(),
-            'window': window,
-            'window_mask': torch.from_numpy(mask),
-            'state': torch.from_numpy(state),
-            'state_age_s': torch.from_numpy(rows('state_age_s')),
-            'image_age_s': torch.from_numpy(ages_s.astype(np.float32)),
-            'view_motion': torch.from_numpy(motion),
-            'feature_age_s': torch.tensor([pick.age_s for pick in picks], dtype=torch.float32),
-        }
-        assert set(given) == {item.name for item in fields(ExpertBatch)}
-        labels, told = ('label', 'label_mask') if self._told else ('done', 'done_mask')
-        return Batch(
-            ExpertBatch(**given),
-            torch.from_numpy(rows(labels)),
-            torch.from_numpy(rows(told)),
-            torch.full((len(picks), TRUTH), torch.nan),
+        return ExpertBatch(
+            features=torch.from_numpy(features).float(),
+            window=window,
+            window_mask=torch.from_numpy(mask),
+            state=torch.from_numpy(state),
+            state_age_s=torch.from_numpy(self._rows(picks, 'state_age_s')),
+            image_age_s=torch.from_numpy(ages_s.astype(np.float32)),
+            view_motion=torch.from_numpy(motion),
+            feature_age_s=torch.tensor([pick.age_s for pick in picks], dtype=torch.float32),
         )
+
+    def _rows(self, picks: Sequence[Pick], name: str) -> np.ndarray:
+        """The ticks' rows of an array (B, ...)."""
+        return np.stack([getattr(self._episodes[p.episode], name)[p.row] for p in picks])
+
+    def _sets(self, picks: Sequence[Pick], name: str) -> np.ndarray:
+        """The image sets' rows of an array (B, passes * V, ...)."""
+        found = [getattr(self._episodes[p.episode], name)[list(p.images)] for p in picks]
+        return np.stack([sets.reshape(-1, *sets.shape[2:]) for sets in found])
 
     @property
     def _told(self) -> bool:
