@@ -6,6 +6,7 @@ process that they started is left alone.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+import gc
 import os
 import signal
 import socket
@@ -89,10 +90,9 @@ def _exit_code(code: int) -> int:
 def beside_others() -> Iterator[None]:
     """Work in the group of a run's processes, and leave it at the end.
 
-    The end of another one is said in one line, instead of torch's traceback. A group that is not
-    left has threads that may still free Python's objects while the interpreter is gone: SIGABRT.
+    The end of another one is said in one line, instead of torch's traceback.
     """
-    from torch.distributed import destroy_process_group, DistError, is_initialized
+    from torch.distributed import DistError
 
     try:
         yield
@@ -102,8 +102,24 @@ def beside_others() -> Iterator[None]:
         rank = os.environ.get('RANK', '0')
         raise VlaError(f'process {rank}: lost another process of this run, so it ends') from error
     finally:
-        if is_initialized():
-            destroy_process_group()
+        _leave_group()
+
+
+def _leave_group() -> None:
+    """End the group with its threads: one that still freed a tensor while the interpreter ended
+    would take the process with it (SIGABRT).
+
+    torch's DTensor keeps meshes for good, and a mesh its group, which nothing public takes away.
+    """
+    from torch.distributed import destroy_process_group, is_initialized
+    from torch.distributed.device_mesh import DeviceMesh
+
+    if not is_initialized():
+        return
+    destroy_process_group()
+    for mesh in [item for item in gc.get_objects() if type(item) is DeviceMesh]:
+        getattr(mesh, '_pg_registry', {}).clear()
+    gc.collect()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
