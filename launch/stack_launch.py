@@ -18,7 +18,8 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 
 from launch import LaunchDescription
-from vla_core.stack import GROUPS, load_stack, resolve
+from vla_core.stack import load_stack, resolve
+from vla_core.stack_description import GROUPS
 
 STACK = Path(__file__).parent / 'stack.yaml'
 

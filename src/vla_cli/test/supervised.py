@@ -8,7 +8,7 @@ import sys
 
 from vla_cli.supervisor.child import Program
 from vla_cli.supervisor.loop import Supervisor
-from vla_core.stack import Respawn
+from vla_core.stack_description import Respawn
 
 
 def main():

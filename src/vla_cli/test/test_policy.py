@@ -1,7 +1,7 @@
 """Decisions after an unexpected end."""
 
 from vla_cli.supervisor.policy import decide, describe, End
-from vla_core.stack import Respawn
+from vla_core.stack_description import Respawn
 
 RESPAWN = Respawn(delay_s=0.5, max_delay_s=4.0)
 

@@ -1,4 +1,4 @@
-"""The stack description, launch/stack.yaml: which processes make the suite, and how each is
+"""The stack that launch/stack.yaml describes: which processes make the suite, and how each is
 started.
 
 Read by `vla up` (plain processes) and by launch/*.launch.py (launch_ros), which both start exactly
@@ -7,121 +7,18 @@ parameter files: an unknown parameter is refused by the node that does not decla
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 import json
 from os import PathLike
 from pathlib import Path
-import re
-import shlex
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
 from vla_core.config import from_dict, load_yaml
 from vla_core.errors import ConfigError, did_you_mean
-
-GROUPS = ('sim', 'drivers', 'inference', 'tools')
-_SUBSTITUTION = re.compile(r'\$\(([^)]*)\)')
-_NAME = re.compile(r'^[A-Za-z_][A-Za-z0-9_]*$')
-_NAMESPACE = re.compile(r'^/?([A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*)?$')
-_TRUE, _FALSE = ('true', '1', 'yes', 'on'), ('false', '0', 'no', 'off')
-
-ArgumentValue = str | bool | int | float
-
-
-@dataclass(frozen=True)
-class Argument:
-    """A value the person starting the stack may give. `words` is text that is split like a shell
-    line.
-    """
-
-    description: str
-    default: str | bool | int | float = ''
-    type: Literal['text', 'bool', 'int', 'float', 'words', 'namespace'] = 'text'
-    choices: tuple[str, ...] = ()
-
-    def parse(self, value: ArgumentValue, where: str, key: str) -> ArgumentValue:
-        """Return `value` in this argument's type; ConfigError when it is none."""
-        text = str(value)
-        if self.choices and text not in self.choices:
-            raise ConfigError(where, key, text, self.choices)
-        if self.type == 'bool':
-            if text.lower() not in _TRUE + _FALSE:
-                raise ConfigError(where, key, text, 'expected true or false')
-            return text.lower() in _TRUE
-        if self.type in ('int', 'float'):
-            return self._number(text, where, key)
-        if self.type == 'namespace' and not _NAMESPACE.match(text):
-            raise ConfigError(
-                where, key, text, 'expected a ROS namespace such as lab or /lab/left'
-            )
-        if self.type == 'words':
-            _split(text, where, key)
-        return text
-
-    def _number(self, text: str, where: str, key: str) -> int | float:
-        try:
-            return int(text) if self.type == 'int' else float(text)
-        except ValueError:
-            kind = 'a whole number' if self.type == 'int' else 'a number'
-            raise ConfigError(where, key, text, f'expected {kind}') from None
-
-
-@dataclass(frozen=True)
-class Respawn:
-    """What happens when a process ends by itself: the delay doubles from `delay_s` to
-    `max_delay_s`.
-    """
-
-    enabled: bool = True
-    delay_s: float = 0.5
-    max_delay_s: float = 10.0
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.delay_s <= self.max_delay_s:
-            raise ValueError('delay_s must be between 0 and max_delay_s')
-
-
-@dataclass(frozen=True)
-class NodeSpec:
-    """One entry of `nodes`, as written. `kind`: a ROS lifecycle node, a plain ROS node, or a
-    process without ROS.
-    """
-
-    name: str
-    package: str
-    executable: str
-    group: Literal['sim', 'drivers', 'inference', 'tools']
-    kind: Literal['lifecycle', 'node', 'process'] = 'lifecycle'
-    arguments: tuple[str, ...] = ()
-    parameter_files: tuple[str, ...] = ()
-    parameters: dict[str, Any] = field(default_factory=dict)
-    condition: str = ''
-    respawn: Respawn = Respawn()
-
-    def __post_init__(self) -> None:
-        if not _NAME.match(self.name):
-            raise ValueError(
-                f'the node name {self.name!r} must be letters, digits and underscores'
-            )
-        if self.kind == 'process' and (self.parameters or self.parameter_files):
-            raise ValueError(f'{self.name} is a plain process: it takes arguments, not parameters')
-
-
-@dataclass(frozen=True)
-class Stack:
-    """The whole description. `environment`: defaults, a variable that is already set wins."""
-
-    arguments: dict[str, Argument]
-    environment: dict[str, str]
-    nodes: tuple[NodeSpec, ...]
-    file: str = ''
-
-    def __post_init__(self) -> None:
-        names = [node.name for node in self.nodes]
-        double = sorted({name for name in names if names.count(name) > 1})
-        if double:
-            raise ValueError(f'two nodes are called {double[0]}; names must be unique')
+from vla_core.stack_description import ArgumentValue, GROUPS, NodeSpec, Respawn, Stack
+from vla_core.substitution import Filler
 
 
 @dataclass(frozen=True)
@@ -212,7 +109,7 @@ def resolve(
     split = {name for name, argument in stack.arguments.items() if argument.type == 'words'}
     choices = {name: argument.choices for name, argument in stack.arguments.items()}
     share = str(Path(stack.file).parent)
-    filler = _Filler(stack.file, {**values, 'share': share}, split, choices)
+    filler = Filler(stack.file, {**values, 'share': share}, split, choices)
     for node in stack.nodes:  # also those that are not started: a mistake there is a mistake
         filler.condition(node)
     processes = tuple(
@@ -259,7 +156,7 @@ def _checked_groups(groups: Iterable[str]) -> set[str]:
     return wanted
 
 
-def _process(node: NodeSpec, filler: '_Filler', overrides: list[Override]) -> Process:
+def _process(node: NodeSpec, filler: Filler, overrides: list[Override]) -> Process:
     where = f'nodes.{node.name}'
     namespace = '/' + str(filler.values.get('namespace', '')).strip('/')
     return Process(
@@ -275,9 +172,7 @@ def _process(node: NodeSpec, filler: '_Filler', overrides: list[Override]) -> Pr
     )
 
 
-def _ros_arguments(
-    node: NodeSpec, filler: '_Filler', overrides: list[Override]
-) -> tuple[str, ...]:
+def _ros_arguments(node: NodeSpec, filler: Filler, overrides: list[Override]) -> tuple[str, ...]:
     """Parameter files first, then single values: the later one wins, and overrides come last."""
     where = f'nodes.{node.name}'
     files = [filler.text(item, f'{where}.parameter_files') for item in node.parameter_files]
@@ -294,88 +189,3 @@ def _ros_arguments(
         result += ['-p', f'{key}:={json.dumps(value)}']
     level = str(filler.values.get('log_level', ''))
     return (*result, '--log-level', level) if level else tuple(result)
-
-
-class _Filler:
-    """Replaces `$(name)` by argument values; `$(share)` is the folder of the description."""
-
-    def __init__(
-        self,
-        where: str,
-        values: Mapping[str, ArgumentValue],
-        split: set[str],
-        choices: Mapping[str, tuple[str, ...]],
-    ) -> None:
-        self._where = where
-        self._split = split  # names of the arguments of type `words`
-        self._choices = choices
-        self.values = values
-
-    def _get(self, name: str, key: str) -> ArgumentValue:
-        """Return an argument's value; of `name == choice`, whether it has that value."""
-        name, equals, choice = (part.strip() for part in name.partition('=='))
-        if equals:
-            choices = self._choices.get(name, ())
-            if name in self.values and choice not in choices:
-                raise ConfigError(self._where, key, choice, choices or f'{name} has no choices')
-            return self._get(name, key) == choice
-        if name not in self.values:
-            hint = did_you_mean(name, self.values)
-            known = f'known: {", ".join(self.values)}'
-            raise ConfigError(self._where, key, f'$({name})', f'no such argument{hint} ({known})')
-        return self.values[name]
-
-    def text(self, text: str, key: str) -> str:
-        """Return `text` with every substitution made."""
-        return _SUBSTITUTION.sub(lambda match: _as_text(self._get(match.group(1), key)), text)
-
-    def value(self, value: Any, key: str) -> Any:
-        """Return a parameter value. One that is just `$(x)` keeps x's type; None when x is empty:
-        left out.
-        """
-        if not isinstance(value, str):
-            return value
-        whole = _SUBSTITUTION.fullmatch(value)
-        if whole is None:
-            return self.text(value, key)
-        filled = self._get(whole.group(1), key)
-        return None if filled == '' else filled
-
-    def words(self, items: Iterable[str], key: str) -> tuple[str, ...]:
-        """Return process arguments; an item that is just `$(x)` is left out when x is empty, split
-        when it is words.
-        """
-        result: list[str] = []
-        for item in items:
-            filled = self.text(item, key)
-            whole = _SUBSTITUTION.fullmatch(item)
-            if whole is not None and whole.group(1) in self._split:
-                result += _split(filled, self._where, key)
-            elif filled or whole is None:
-                result.append(filled)
-        return tuple(result)
-
-    def condition(self, node: NodeSpec) -> bool:
-        """Evaluate '', 'x' or 'not x', where x is a bool argument or `argument == choice`."""
-        if not node.condition:
-            return True
-        words = node.condition.split()
-        negated = words[0] == 'not'
-        key = f'nodes.{node.name}.condition'
-        value = self._get(' '.join(words[1:] if negated else words), key)
-        if not isinstance(value, bool):
-            raise ConfigError(
-                self._where, key, node.condition, 'expected the name of a bool argument'
-            )
-        return value != negated
-
-
-def _as_text(value: ArgumentValue) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _split(text: str, where: str, key: str) -> list[str]:
-    try:
-        return shlex.split(text)
-    except ValueError as error:
-        raise ConfigError(where, key, text, f'cannot be split into words: {error}') from None

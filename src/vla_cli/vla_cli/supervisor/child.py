@@ -16,7 +16,7 @@ from vla_cli.supervisor.logs import LineLog
 from vla_cli.supervisor.policy import describe
 from vla_cli.supervisor.status import ProcessStatus
 from vla_core.errors import VlaError
-from vla_core.stack import Respawn
+from vla_core.stack_description import Respawn
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LIBC = ctypes.CDLL(None)  # loaded before any fork

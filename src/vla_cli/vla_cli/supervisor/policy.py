@@ -6,7 +6,7 @@ Called by the supervisor for every unexpected end.
 from dataclasses import dataclass
 import signal
 
-from vla_core.stack import Respawn
+from vla_core.stack_description import Respawn
 
 # A process that says `exit code 1` this soon after the very first start, without a traceback, has
 # refused its configuration: starting it again gives the same answer. Loading a large checkpoint

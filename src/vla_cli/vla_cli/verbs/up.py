@@ -17,7 +17,8 @@ from vla_cli.arguments import complain, Parser, say
 from vla_cli.supervisor.child import Program
 from vla_cli.supervisor.loop import Supervisor
 from vla_core.errors import ConfigError, VlaError
-from vla_core.stack import GROUPS, load_stack, Override, resolve, Resolved, Respawn, Stack
+from vla_core.stack import load_stack, Override, resolve, Resolved
+from vla_core.stack_description import GROUPS, Respawn, Stack
 
 # A fatal line is the last one: it is shown with the end of its process.
 _SHOWN = re.compile(r'\[(WARN|ERROR)\]')
