@@ -15,6 +15,7 @@ from vla_core.errors import VlaError
 from vla_policy import manifest
 from vla_policy.errors import CheckpointError
 from vla_sim import gl
+from vla_sim.eye_motion import VARIANTS
 from vla_training.evaluation.evaluate import evaluate, Evaluation, run_one, wilson
 from vla_training.evaluation.options import Delays, EvaluationOptions, Loss
 from vla_training.evaluation.picture import draw_evaluation, draw_sweep, film
@@ -149,7 +150,7 @@ def test_the_judge_names_what_was_struck_and_counts_the_time_at_depth():
     assert levered.harm == '' and levered.max_side_n == 0.1
     levered.see(True, False, 0.0, 0.0112, 0.0001, 0.13, 0.01)
     assert levered.harm == 'levered the trocar'
-    far = Judge(tissue_depth_m=0.012)
+    far = Judge(tissue_depth_m=0.012, standing_m=0.00025)
     for _ in range(99):
         far.see(True, False, 0.0, 0.0112, 0.0001, 0.0, 0.01)
     assert not far.held
@@ -162,7 +163,9 @@ def test_the_judge_names_what_was_struck_and_counts_the_time_at_depth():
 @pytest.mark.parametrize(
     ('standing_m', 'mm_s', 'held'),
     [
-        (1e-3, 0.9, True), (1e-3, 1.1, False), (STANDING_M, 0.9, False), (STANDING_M, 0.2, True),
+        (1e-3, 0.9, True), (1e-3, 1.1, False), (STANDING_M['moving'], 0.9, False),
+        (STANDING_M['moving'], 0.2, True), (STANDING_M['still'], 0.2, False),
+        (STANDING_M['still'], 0.08, True),
         (2e-4, 0.9, False), (2e-4, -0.3, False), (2e-4, 0.15, True),
     ],
 )  # fmt: skip
@@ -174,6 +177,15 @@ def test_who_creeps_through_the_depth_holds_nothing_unless_it_may(standing_m, mm
         if judge.held:
             break
     assert judge.held is held
+
+
+def test_how_still_the_tip_must_stand_follows_from_the_eye_unless_it_is_said():
+    assert EvaluationOptions().judged_standing_m == STANDING_M['still']
+    moving = EvaluationOptions(task='moving')
+    assert moving.judged_standing_m == STANDING_M['moving'] > STANDING_M['still']
+    assert replace(moving, task='still').judged_standing_m == STANDING_M['still']
+    assert EvaluationOptions(task='moving', standing_m=1e-3).judged_standing_m == 1e-3
+    assert set(STANDING_M) == set(VARIANTS)
 
 
 def test_wilson_intervals_are_those_of_the_textbook():

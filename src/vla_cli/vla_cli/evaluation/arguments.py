@@ -101,9 +101,9 @@ def _add_handicaps(parser: Parser) -> None:
         help='which chunk acts (%(default)s)',
     )  # fmt: skip
     parser.add_argument(
-        '--standing-mm', type=positive, default=0.25, metavar='MM',
-        help='how far the tip may stray in the second it is held for (%(default)s); 1: at will '
-        'within the tolerance, who creeps through it holds too',
+        '--standing-mm', type=positive, metavar='MM',
+        help='how far the tip may stray in the second it is held for (still 0.1, moving 0.25); 1: '
+        'at will within the tolerance, who creeps through it holds too',
     )  # fmt: skip
     parser.add_argument(
         '--limit', type=positive, default=25.0, metavar='S', help='of an episode (%(default)s)'
@@ -140,7 +140,7 @@ def read_options(args):
                 args.vlm_delay_ms / 1e3, args.vlm_hz, overlap=args.overlap, vl_reuse=args.vl_reuse
             ), args.task, args.images, args.sensor, args.camera_jitter, args.executor, args.limit,
             loss=_loss(args.loss), hold_age_s=args.hold_age,
-            standing_m=args.standing_mm / 1e3,
+            standing_m=None if args.standing_mm is None else args.standing_mm / 1e3,
         )  # fmt: skip
     except ValueError as error:
         raise VlaError(str(error)) from error

@@ -59,7 +59,7 @@ def _run_one(
             operator.until(lambda: link.call('recover'), START_S)
             link.spin(SEE_S)
             operator.until(operator.enable, READY_S)
-            watch = TruthWatch(seed, options.limit_s, options.standing_m)
+            watch = TruthWatch(seed, options.limit_s, options.judged_standing_m)
             with _watching(watch, truth):
                 return _insert(link, stack, watch, options.limit_s)
 

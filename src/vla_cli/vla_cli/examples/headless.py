@@ -32,7 +32,7 @@ from vla_sim.scripted import ScriptedExpert
 from vla_sim.scripted_values import Goal, STEPS
 from vla_training.simulation import devices as sim
 from vla_training.simulation.command import command_path, SLOT_NS
-from vla_training.simulation.judge import Judge
+from vla_training.simulation.judge import Judge, STANDING_M
 
 EPOCH_NS = 1_750_000_000 * NS
 SEED_NS = 120 * NS  # between the episodes of two seeds
@@ -63,7 +63,7 @@ class HeadlessEpisode:
         )  # fmt: skip
         self._devices = sim.SimulatedDevices(lab, start_ns)
         self._messages = msg.EpisodeMessages(contract)
-        self._judge = Judge(self._devices.lab.scene.tissue_depth_m)
+        self._judge = Judge(self._devices.lab.scene.tissue_depth_m, STANDING_M[options.eye])
         self._expert = ScriptedExpert(options.seed)
         generator = np.random.default_rng([options.seed, 0xD157])
         self._disturber = Disturber(generator) if options.noise else None

@@ -4,7 +4,8 @@ Simulated time, deterministic: the same seeds and options give the same result. 
 robot, safety gate and chunk executor are those of the live system; the vision-language model's
 delay and rate are what you say. `--live` runs the real graph instead. Success: the tip through the
 trocar, the gate never stopping the robot, then within 0.5 mm of the depth to hold for 1 s, not
-straying further than 0.25 mm (--standing-mm); trocar, eye and tissue unharmed.
+straying further than 0.1 mm (0.25 where the eye moves; --standing-mm); trocar, eye and tissue
+unharmed.
 """
 
 from dataclasses import replace

@@ -5,8 +5,8 @@
 
 Headless episodes are determined by their seed: episode k has the seed S + k and the folder
 DIR/insert_<seed>. Their success is judged by the simulator's truth: the tip inside the trocar,
-within 0.5 mm of the depth to hold for 1 s, straying no further than 0.25 mm, trocar,
-eye and tissue unharmed. Live it is the task server's word, which reads the sensor.
+within 0.5 mm of the depth to hold for 1 s, straying no further than 0.1 mm (0.25 where the eye
+moves), trocar, eye and tissue unharmed. Live it is the task server's word, which reads the sensor.
 """
 
 from pathlib import Path

@@ -72,7 +72,7 @@ class Episode:
             ranges=ranges, eye=options.task, picture_loss=options.loss.images,
         )  # fmt: skip
         self._devices = SimulatedDevices(lab, EPOCH_NS)
-        self._judge = Judge(self._devices.lab.scene.tissue_depth_m, options.standing_m)
+        self._judge = Judge(self._devices.lab.scene.tissue_depth_m, options.judged_standing_m)
         self._buffers = InputBuffers(
             self._contract, BufferSettings(policy.checkpoint_hash, passes=policy.passes)
         )

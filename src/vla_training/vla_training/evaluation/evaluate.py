@@ -48,7 +48,7 @@ class Evaluation:
             'successes': self.successes,
             'success_rate': self.successes / len(results),
             'interval': list(self.interval),
-            'options': asdict(self.options),
+            'options': asdict(self.options) | {'standing_m': self.options.judged_standing_m},
             'reasons': dict(Counter(result.reason for result in results).most_common()),
             'entry_error_mm': _spread([1e3 * result.entry_error_m for result in results]),
             'depth_error_mm': _spread([1e3 * abs(result.depth_error_m) for result in results]),

@@ -84,7 +84,7 @@ class EvaluationOptions:
     width: int = 640
     height: int = 360
     loss: Loss = Loss()
-    standing_m: float = STANDING_M  # how far the tip may stray while it is held
+    standing_m: float | None = None  # how far the tip may stray while held; None: the task's
     hold_age_s: float | None = None  # of pictures, where the robot holds; None: the contract's
 
     def __post_init__(self) -> None:
@@ -99,3 +99,8 @@ class EvaluationOptions:
             if value is not None and not 0.0 < value < math.inf:
                 raise ValueError(f'{name} {value}: expected a number above 0')
         _check('camera_jitter', self.camera_jitter, 0.0, MOST_JITTER)
+
+    @property
+    def judged_standing_m(self) -> float:
+        """How far the tip may stray while it is held, see Judge."""
+        return STANDING_M[self.task] if self.standing_m is None else self.standing_m

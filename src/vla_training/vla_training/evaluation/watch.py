@@ -18,7 +18,7 @@ LONGEST_S = 0.05  # that one sample stands for: what happened in a gap is not kn
 class TruthWatch:
     """One episode. `take` every sample in order of time."""
 
-    def __init__(self, seed: int, limit_s: float, standing_m: float = STANDING_M) -> None:
+    def __init__(self, seed: int, limit_s: float, standing_m: float = STANDING_M['still']) -> None:
         """`limit_s`: from the first motion; `standing_m`: see Judge."""
         self._seed, self._limit_s, self._standing_m = seed, limit_s, standing_m
         self._judge: Judge | None = None

@@ -13,7 +13,9 @@ from vla_sim.tissue import HUB_RADIUS_M
 
 TOLERANCE_M = 0.0005
 HOLD_S = 1.0
-STANDING_M = 0.00025
+# How far the tip may stray in that time, by what the eye does (vla_sim.eye_motion): who follows an
+# eye that moves is behind it at times.
+STANDING_M = {'still': 0.0001, 'moving': 0.00025}
 # Of force on eye and trocar: below the 0.134 N that a surgeon's instrument put on the sclera of a
 # pig's eye on average (doi 10.1109/SENSORS43011.2019.8956820).
 SCLERA_LIMIT_N = 0.12
@@ -25,10 +27,11 @@ class Judge:
     Harmed by more than SCLERA_LIMIT_N, along the needle beside the opening or across it inside.
 
     Held: within TOLERANCE_M, and no further than `standing_m` from the depth at which the time
-    began. Who creeps through the tolerance at less than 1 mm/s is within it for HOLD_S as well.
+    began (STANDING_M by itself). Who creeps through the tolerance at less than 1 mm/s is within
+    it for HOLD_S as well, and has not found the depth.
     """
 
-    def __init__(self, tissue_depth_m: float, standing_m: float = STANDING_M) -> None:
+    def __init__(self, tissue_depth_m: float, standing_m: float = STANDING_M['still']) -> None:
         self._hold_m = tissue_depth_m - HOLD_ABOVE_TISSUE_M
         self._standing_m = standing_m
         self._held_s = self._began_m = 0.0
