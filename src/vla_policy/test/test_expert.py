@@ -12,6 +12,7 @@ from vla_policy.errors import PolicyInputError
 from vla_policy.expert.batch import ExpertBatch
 from vla_policy.expert.config import ExpertConfig, HEADS
 from vla_policy.expert.expert import ActionExpert
+from vla_policy.expert.heads import build_head
 
 SMALL = ExpertConfig(
     views=2,
@@ -76,6 +77,21 @@ def test_same_seed_gives_the_same_chunk_and_another_seed_another(expert, feature
     first, again, other = (expert.act(features, tick(), seed) for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize('head', ['flow', 'diffusion'])
+def test_without_temperature_every_draw_is_the_middle_one(expert, head):
+    config = replace(expert.config, head=head, temperature=0.0)
+    cold, warm = build_head(config), build_head(replace(config, temperature=1.0))
+    warm.load_state_dict(cold.state_dict())
+    cond = torch.ones(1, 5, config.width)
+    drawn = [
+        [made.sample(cond, torch.Generator().manual_seed(seed)) for seed in (1, 2)]
+        for made in (cold, warm)
+    ]
+    assert torch.equal(*drawn[0]) and not torch.equal(*drawn[1])
+    with pytest.raises(ValueError, match='temperature 1.5: expected a number from 0 to 1'):
+        replace(config, temperature=1.5)
 
 
 def test_acting_leaves_the_global_random_state_alone(expert, features, tick):

@@ -24,7 +24,9 @@ def test_every_key_can_be_overridden():
         ['expert.use_age=false', 'data.ages=zero', 'optimizer.learning_rate=1e-4',
          'data.priorities={eye: 2.0}', 'data.episodes=[a, b]', 'pooling=mean'],
     )  # fmt: skip
-    assert config.expert.given() == {'head': 'regression', 'passes': 2, 'use_age': False}
+    assert config.expert.given() == {
+        'head': 'regression', 'passes': 2, 'temperature': 0.0, 'use_age': False,
+    }  # fmt: skip
     assert config.data.ages == 'zero'
     assert config.optimizer.learning_rate == 1e-4 and config.data.priorities == {'eye': 2.0}
     assert config.data.episodes == ('a', 'b') and config.pooling == 'mean'

@@ -38,12 +38,17 @@ class ExpertConfig:
     flow_steps: int = 5  # Euler steps
     diffusion_steps: int = 100  # of training, cosine schedule (legacy figure)
     ddim_steps: int = 10  # of sampling (legacy figure)
+    # Of flow and diffusion: standard deviation of the noise that sampling starts with. 1 draws from
+    # what was learned, 0 is always its middle, which is steadier in closed loop.
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         counts = {
             name: value
             for name, value in vars(self).items()
-            if isinstance(value, int) and not isinstance(value, bool) and name != 'tokens_per_view'
+            if isinstance(value, int)
+            and not isinstance(value, bool)
+            and name not in ('tokens_per_view', 'temperature')
         }
         for name, value in counts.items():
             if value < 1:
@@ -55,6 +60,8 @@ class ExpertConfig:
             )
         if self.ddim_steps > self.diffusion_steps:
             raise ValueError('ddim_steps must not exceed diffusion_steps')
+        if not 0.0 <= self.temperature <= 1.0:
+            raise ValueError(f'temperature {self.temperature}: expected a number from 0 to 1')
 
     @property
     def pass_tokens(self) -> int:

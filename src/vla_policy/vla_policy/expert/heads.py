@@ -83,7 +83,7 @@ class FlowHead(nn.Module):
     def __init__(self, config: ExpertConfig) -> None:
         super().__init__()
         self.decoder = Decoder(config)
-        self.steps = config.flow_steps
+        self.steps, self.temperature = config.flow_steps, config.temperature
 
     def loss(
         self,
@@ -106,7 +106,7 @@ class FlowHead(nn.Module):
         guide: Guide | None = None,
     ) -> torch.Tensor:
         """See `Head`: Euler steps from noise, around the guide's actions where there is one."""
-        noise = _noise((len(cond), *self.decoder.shape), cond, generator)
+        noise = _noise((len(cond), *self.decoder.shape), cond, generator) * self.temperature
         memory = self.decoder.remember(cond)
 
         def velocity(actions: torch.Tensor, time: float) -> torch.Tensor:
@@ -126,6 +126,7 @@ class DiffusionHead(nn.Module):
         super().__init__()
         self.velocity = Decoder(config)
         self.train_steps, self.steps = config.diffusion_steps, config.ddim_steps
+        self.temperature = config.temperature
         at = torch.arange(config.diffusion_steps + 1, dtype=torch.float64) / config.diffusion_steps
         curve = torch.cos((at + 0.008) / 1.008 * torch.pi / 2).square()
         kept = (curve[1:] / curve[0]).clamp(min=1e-4)  # share of the signal after step 1..T
@@ -151,7 +152,7 @@ class DiffusionHead(nn.Module):
 
     def sample(self, cond: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """See `Head`: deterministic DDIM steps from noise."""
-        actions = _noise((len(cond), *self.velocity.shape), cond, generator)
+        actions = _noise((len(cond), *self.velocity.shape), cond, generator) * self.temperature
         memory = self.velocity.remember(cond)
         steps = torch.linspace(self.train_steps - 1, 0, self.steps).round().long().tolist()
         for step, following in zip(steps, [*steps[1:], None]):

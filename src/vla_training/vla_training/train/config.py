@@ -63,6 +63,7 @@ class ExpertOverrides:
     flow_steps: int | None = None
     diffusion_steps: int | None = None
     ddim_steps: int | None = None
+    temperature: float | None = None
 
     def given(self) -> dict[str, Any]:
         """What differs."""

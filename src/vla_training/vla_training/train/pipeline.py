@@ -107,7 +107,7 @@ def build_model(
 
 # What may differ from the expert whose weights are taken: the trunk is the same without them.
 _OF_HEADS = {'head', 'decoder_layers', 'flow_steps', 'diffusion_steps', 'ddim_steps'}
-_OF_INPUTS = {'passes', 'use_age', 'use_view_motion'}
+_OF_OTHERS = {'passes', 'use_age', 'use_view_motion', 'temperature'}  # the head is the same too
 
 
 def _take_weights(expert: ActionExpert, info: Manifest) -> None:
@@ -115,7 +115,7 @@ def _take_weights(expert: ActionExpert, info: Manifest) -> None:
     found = load_expert(info.folder)
     given = vars(found.config)
     differing = {key for key, value in vars(expert.config).items() if given[key] != value}
-    if differing - _OF_HEADS - _OF_INPUTS:
+    if differing - _OF_HEADS - _OF_OTHERS:
         raise VlaError(
             f'{info.folder}: its expert differs in {", ".join(sorted(differing))}; leave '
             'expert_weights out, or these overrides'
