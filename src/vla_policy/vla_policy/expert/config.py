@@ -38,8 +38,8 @@ class ExpertConfig:
     flow_steps: int = 5  # Euler steps
     diffusion_steps: int = 100  # of training, cosine schedule (legacy figure)
     ddim_steps: int = 10  # of sampling (legacy figure)
-    # Of flow and diffusion: standard deviation of the noise that sampling starts with. 1 draws from
-    # what was learned, 0 is always its middle, which is steadier in closed loop.
+    # Of flow and diffusion: standard deviation of the noise that sampling starts with. 1 draws
+    # from what was learned, 0 is always its middle, which is steadier in closed loop.
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
